@@ -1,0 +1,1 @@
+"""One folder per driver; of the core it sees the driver contract and what serves it."""

@@ -1,0 +1,114 @@
+"""The sink contract: the place that data goes to, and how an installed sink is found by name."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from gateway.driver import Settings
+from gateway.errors import GatewayError
+from gateway.model import Array, Row
+
+
+class SinkConfig(Settings):
+    """One entry of ``sinks:``; each sink adds its own fields."""
+
+    type: str = Field(description="Kind of sink, e.g. influxdb or sqlite.")
+
+
+class Selected(NamedTuple):
+    """A row and what of it goes out: for each part a bool array, or None for the whole part."""
+
+    row: Row
+    masks: tuple[Array | None, ...] | None = None
+
+
+class Payload(NamedTuple):
+    """One encoded batch as it will be sent, byte for byte, as often as needed."""
+
+    body: bytes
+    format: str
+    """What the bytes are, e.g. ``lp+gzip``: a spool may outlive a change of configuration."""
+    rows: int
+    values: int
+
+
+class Sink(ABC):
+    """Encodes batches and delivers them. The constructor does no I/O."""
+
+    config_class: ClassVar[type[SinkConfig]] = SinkConfig
+    durable: ClassVar[bool] = False
+    """True: ``store`` is on disk when it returns, so there is no spool before this sink."""
+
+    def __init__(self, name: str, config: SinkConfig, state_dir: Path) -> None:
+        self.name = name
+        self.config = config
+        self.state_dir = state_dir
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is open. Idempotent, never raises."""
+
+    def status(self) -> dict[str, Any]:
+        """Facts for the status; no I/O."""
+        return {}
+
+
+class RemoteSink(Sink):
+    """A sink behind a network: its batches are spooled before they are sent."""
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Selected]) -> list[Payload]:
+        """The batch in the sink's own format, in payloads of a size that it takes. Pure."""
+
+    @abstractmethod
+    def deliver(self, body: bytes, format: str) -> None:
+        """Send one payload; returning means stored.
+
+        SinkUnavailable: keep and retry. TooLarge: split. Rejected: refused for good.
+        """
+
+    @abstractmethod
+    def split(self, body: bytes, format: str) -> list[bytes]:
+        """The payload in two halves, or just itself where it is a single row."""
+
+
+class DurableSink(Sink):
+    """A sink that is on disk itself."""
+
+    durable: ClassVar[bool] = True
+
+    @abstractmethod
+    def store(self, rows: Sequence[Selected]) -> None:
+        """Store the batch; it is on disk on return. SinkUnavailable where it cannot be now."""
+
+
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="gateway.sinks")}
+
+
+def installed_sinks() -> list[str]:
+    """Names of the sinks whose entry points are installed."""
+    return sorted(_registered())
+
+
+def find_sink(name: str) -> type[Sink]:
+    """The sink class of that name; GatewayError says what to install or the nearest name."""
+    points = _registered()
+    if name not in points:
+        near = difflib.get_close_matches(name, points, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(sorted(points))}"
+        raise GatewayError(f"unknown sink type '{name}'; {hint}")
+    try:
+        found: type[Sink] = points[name].load()
+    except ModuleNotFoundError as error:
+        raise GatewayError(
+            f"sink '{name}' needs: pip install 'edge-gateway[{name}]' (missing: {error.name})"
+        ) from error
+    return found
