@@ -1,0 +1,34 @@
+# Two commands do everything: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: setup run test check bench peers clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@scripts/setup $(PYTHON) $(VENV)
+
+peers: .cache/snap7c/.ready
+
+.cache/snap7c/.ready: tests/sims/requirements-peers.txt $(VENV)/.ready
+	@mkdir -p .cache
+	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/snap7c -r $<
+	@touch $@
+
+run: setup
+	@$(BIN)/gateway run configs/demo.yaml
+
+test: setup peers
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+check: setup peers
+	scripts/check
+
+bench: setup peers
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .cache var

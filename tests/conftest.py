@@ -1,0 +1,40 @@
+"""Every test must leave the process as it found it."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def _descriptors() -> dict[str, str]:
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue
+        if target.startswith(("socket:", "/")) and not target.startswith(("/dev", "/proc")):
+            found[link.name] = target
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    threads = set(threading.enumerate())
+    before = _descriptors()
+    yield
+    end = time.monotonic() + 3.0
+    while True:
+        gc.collect()
+        left = [t for t in threading.enumerate() if t not in threads and not t.daemon]
+        files = {k: v for k, v in _descriptors().items() if before.get(k) != v}
+        if not left and not files:
+            return
+        if time.monotonic() > end:
+            pytest.fail(f"left behind: threads {left}, descriptors {files}")
+        time.sleep(0.01)
