@@ -1,4 +1,4 @@
-"""What every test may need: deadlines instead of sleeps, free ports, and servers that must exist."""
+"""What tests need: deadlines instead of sleeps, free ports, servers that must exist."""
 
 from __future__ import annotations
 
