@@ -46,10 +46,14 @@ class Block(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The device's answer to one block: no. ``all_of_space``: nothing is there (wrong DB)."""
+    """The device's answer to one block: no. ``all_of_space``: nothing is there (wrong DB).
+
+    ``passing``: it says nothing about the values (busy), so they are BAD in this poll only.
+    """
 
     reason: str
     all_of_space: bool = False
+    passing: bool = False
 
 
 class Layout:
@@ -63,11 +67,16 @@ class Layout:
         self.size = np.array([i.size for i in items], "i8")
         self.owner_table = np.array([t for t, _ in owners], "i4")
         self.owner_column = np.array([c for _, c in owners], "i4")
-        self.order: list[int] = np.lexsort((self.size, self.start, self.space_of)).tolist()
-        """All indexes by space and address."""
+        self._order = np.lexsort((self.size, self.start, self.space_of)).astype("i4")
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @property
+    def order(self) -> list[int]:
+        """All indexes by space and address."""
+        indexes: list[int] = self._order.tolist()
+        return indexes
 
     def spans(self, chosen: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:
         """(index, space id, start, size) of each, as Python ints."""

@@ -91,8 +91,11 @@ class Slot(NamedTuple):
 class _Gather:
     """All values of one part that share a wire type and whether they are scaled."""
 
-    def __init__(self, slots: Sequence[Slot], places: Sequence[int], total: int) -> None:
+    def __init__(
+        self, slots: Sequence[Slot], places: Sequence[int], total: int, kind: Kind
+    ) -> None:
         wire = slots[0].wire
+        self.kind = kind
         self.dtype = np.dtype(wire.dtype)
         self.mask: Array | None = None
         self.whole = len(places) == total
@@ -129,8 +132,8 @@ class _Gather:
         if self.scale is None:
             return raw
         num, den, off = self.scale
-        with np.errstate(all="ignore"):
-            scaled: Array = (raw.astype("f8") * num + off) / den
+        with np.errstate(all="ignore"):  # what overflows is marked as infinite
+            scaled: Array = ((raw.astype("f8") * num + off) / den).astype(self.kind)
         return scaled
 
 
@@ -155,7 +158,7 @@ class TableDecoder:
                 chosen.append(slot)
                 places.append(place)
             total = len(part.columns)
-            gathers = [_Gather(s, p, total) for s, p in groups.values()]
+            gathers = [_Gather(s, p, total, part.kind) for s, p in groups.values()]
             self._numeric.append((number, part.kind, total, gathers))
             if decoded:
                 self._decoded.append((number, decoded))

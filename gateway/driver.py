@@ -23,7 +23,14 @@ from gateway.model import RESERVED, Column, Group, Row
 class Settings(BaseModel):
     """Base of every settings class: unknown keys are errors, values are fixed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        # validators cost memory, and the daemon loads its configuration in a child process
+        defer_build=True,
+    )
 
 
 class BusConfig(Settings):

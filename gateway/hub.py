@@ -91,8 +91,12 @@ class Hub:
     ) -> Subscription:
         """A queue of all rows published from now on."""
         subscription = Subscription(name, max_cells, wake_at)
-        self._subscriptions = (*self._subscriptions, subscription)
+        self.attach(subscription)
         return subscription
+
+    def attach(self, subscription: Subscription) -> None:
+        """Give a queue of one's own making all rows published from now on."""
+        self._subscriptions = (*self._subscriptions, subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Take no more rows."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,8 @@ ISOLATION_REQUESTS = 16
 
 RETRY_S = 60.0
 """How often a tag that the device refused is tried again, in seconds."""
+
+_PAST_ANY = 1 << 62
 
 SPLIT = Mark(Quality.UNCERTAIN, "split")
 """A value longer than one request: read in pieces, so its ends may be of different moments."""
@@ -82,21 +86,25 @@ class _GroupState:
 
     def place(self, block: Block) -> int:
         """Where the bytes of a block go in the buffer."""
-        for start, size, at in self._islands[block.space]:
-            if start <= block.start and block.start + block.size <= start + size:
-                return at + block.start - start
-        raise AssertionError(f"block outside the layout: {block}")
+        islands = self._islands[block.space]
+        start, size, at = islands[bisect_right(islands, (block.start, _PAST_ANY)) - 1]
+        if not start <= block.start <= block.start + block.size <= start + size:
+            raise AssertionError(f"block outside the layout: {block}")
+        return at + block.start - start
 
     def wanted(self) -> list[int]:
         """The values of the merged plan, in order."""
         return [i for i in self.layout.order if i not in self.suspended]
 
-    def all_cuts(self) -> set[int]:
-        """The cuts, and one behind every suspended value: no gap may reach over it."""
+    def all_cuts(self, chosen: Collection[int] = ()) -> set[int]:
+        """The cuts, and one behind every suspended value that is not chosen.
+
+        No gap may reach over a value that the device refuses.
+        """
         cuts = set(self.cuts)
         if self.suspended:
-            for before, i in zip(self.layout.order, self.layout.order[1:], strict=False):
-                if before in self.suspended:
+            for before, i in pairwise(self.layout.order):
+                if before in self.suspended and before not in chosen:
                     cuts.add(i)
         return cuts
 
@@ -238,16 +246,22 @@ class MergedDriver(PolledDriver):
                 for i, space, _, size in state.layout.spans(range(len(state.layout)))
                 if size > self.limits(state.layout.spaces[space]).block
             ]
+        passing: dict[int, str] = {}
         for request in state.requests:
             for block, refused in self._ask(state, request):
-                if refused is not None:
+                if refused is None:
+                    continue
+                if refused.passing:
+                    passing.update(dict.fromkeys(block.items, refused.reason))
+                else:
                     state.suspend(block.items, refused.reason)
+                    state.retry_at = time.monotonic() + RETRY_S
                     if not refused.all_of_space:
                         state.suspects.append((block.items, True))
         if state.suspended:
             self._isolate(state)
         time_ns = (begun_ns + time.time_ns()) // 2
-        return self._rows(state, group, time_ns, whole)
+        return self._rows(state, group, time_ns, whole, passing)
 
     def quarantined(self) -> list[tuple[str, str, str]]:
         """(table key, tag, reason) of tags left out of merged reads for now."""
@@ -261,7 +275,8 @@ class MergedDriver(PolledDriver):
     # -- one poll -----------------------------------------------------------------------------
 
     def _requests(self, state: _GroupState, chosen: Sequence[int]) -> list[_Request]:
-        blocks = merge(state.layout, chosen, self.limits, state.all_cuts())
+        cuts = state.all_cuts(frozenset(chosen) if state.suspended else ())
+        blocks = merge(state.layout, chosen, self.limits, cuts)
         return [
             _Request(blocks, tuple(state.place(b) for b in blocks), self.prepare(blocks))
             for blocks in pack(blocks, self.limits)
@@ -320,18 +335,23 @@ class MergedDriver(PolledDriver):
                 refused_items.update(block.items)
                 state.suspend(block.items, refused.reason)
                 if not refused.all_of_space:
-                    state.suspects.append((block.items, True))
+                    state.suspects.append((block.items, not refused.passing))
         state.release(read_items - refused_items)
         return budget, not refused_items
 
     def _rows(
-        self, state: _GroupState, group: Group, time_ns: int, whole: Mark | None
+        self,
+        state: _GroupState,
+        group: Group,
+        time_ns: int,
+        whole: Mark | None,
+        passing: Mapping[int, str],
     ) -> list[Row]:
         marks: list[dict[int, Mark]] = [{} for _ in group.tables]
         layout = state.layout
         for i in state.split:
             marks[layout.owner_table[i]][int(layout.owner_column[i])] = SPLIT
-        for i, reason in state.suspended.items():
+        for i, reason in (*passing.items(), *state.suspended.items()):
             marks[layout.owner_table[i]][int(layout.owner_column[i])] = bad(reason)
         rows = []
         for table, decoder, known in zip(group.tables, state.decoders, marks, strict=True):

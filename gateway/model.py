@@ -6,6 +6,8 @@ and encoding each cost a few array operations per row instead of something per v
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -68,7 +70,13 @@ class Part(NamedTuple):
     """The columns of one kind: ``columns[i]`` is the table's column whose value stands at i."""
 
     kind: Kind
-    columns: tuple[int, ...]
+    columns: Sequence[int]
+    """Ascending; a range or an array, because a tuple costs 40 bytes a column."""
+
+
+def _compact(numbers: list[int]) -> Sequence[int]:
+    run = range(numbers[0], numbers[0] + len(numbers))
+    return run if numbers == list(run) else array("i", numbers)
 
 
 class Table:
@@ -88,7 +96,6 @@ class Table:
         "labels",
         "name",
         "parts",
-        "positions",
         "silences",
         "stores_int",
         "units",
@@ -121,22 +128,19 @@ class Table:
             )
             self.silences = np.array([c.max_silence_s for c in columns], "f8")
         self.parts = tuple(
-            Part(kind, tuple(i for i, k in enumerate(self.kinds) if k == kind))
+            Part(kind, _compact([i for i, k in enumerate(self.kinds) if k == kind]))
             for kind in KINDS
             if kind in self.kinds
         )
-        self.positions: tuple[tuple[int, int], ...] = tuple(
-            place
-            for _, place in sorted(
-                (column, (p, i))
-                for p, part in enumerate(self.parts)
-                for i, column in enumerate(part.columns)
-            )
-        )
-        """Column -> (part, index in that part)."""
 
     def __repr__(self) -> str:
         return f"<Table {self.device}/{self.key} {len(self.columns)} columns>"
+
+    def position(self, column: int) -> tuple[int, int]:
+        """(part, index in that part) of a column."""
+        kind = self.kinds[column]
+        part = next(p for p, part in enumerate(self.parts) if part.kind == kind)
+        return part, bisect_left(self.parts[part].columns, column)
 
     @property
     def module(self) -> str | None:
@@ -198,7 +202,7 @@ class Row:
         """One value as a plain Python scalar, None where BAD."""
         if not self.parts or self.is_bad(column):
             return None
-        part, i = self.table.positions[column]
+        part, i = self.table.position(column)
         kind = self.table.parts[part].kind
         values = self.parts[part]
         if isinstance(values, list):

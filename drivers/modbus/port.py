@@ -1,0 +1,218 @@
+"""Sockets and serial ports as pymodbus opens them; the only file that imports it.
+
+Its clients hold the port and its framers make the frames. The receiving is ours, because the
+library's waits twice the timeout for a peer that drips, does not compare the byte count, and
+looks for a frame in garbage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Final
+
+from pymodbus.client import ModbusSerialClient, ModbusTcpClient
+from pymodbus.framer import FramerRTU, FramerType
+
+from drivers.modbus.frames import Read
+from drivers.modbus.settings import Line
+from gateway.errors import DeviceUnavailable
+
+CHUNK: Final = 512
+"""More than any frame, so that surplus bytes are seen with the answer."""
+
+# the library logs every refused connection and odd frame as an error; we report them ourselves
+logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+
+
+def checksum_is_right(frame: bytes) -> bool:
+    """Whether an RTU frame ends with the CRC of its bytes."""
+    right: bool = FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big"))
+    return right
+
+
+class Port(ABC):
+    """An open connection. OSError where it breaks, TimeoutError at a deadline."""
+
+    silence_s = 0.0
+    """Quiet that the line needs before a request, in seconds."""
+
+    def __init__(self, client: ModbusTcpClient | ModbusSerialClient) -> None:
+        self._client = client
+        opened: Any = client.socket
+        self._socket = opened
+        self._poll = select.poll()
+        self._poll.register(self._socket.fileno(), select.POLLIN)
+
+    def frame(self, read: Read, transaction: int) -> bytes:
+        """The request as it goes out."""
+        frame: bytes = self._client.framer.encode(read.pdu, read.unit, transaction)
+        return frame
+
+    def waiting(self) -> bool:
+        """Whether bytes have come (or the end) that nobody has read."""
+        return bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        """Close it. Never raises."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    @abstractmethod
+    def send(self, frame: bytes, deadline: float) -> None:
+        """Send all, before the deadline (monotonic seconds)."""
+
+    @abstractmethod
+    def receive(self, size: int, deadline: float) -> bytes:
+        """At least one byte, and no more than ``size`` if reading more would make it wait."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Throw away what has come."""
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether the peer has closed an idle connection."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Free the thread that waits for bytes. Never raises."""
+
+
+class TcpPort(Port):
+    """A TCP connection, for Modbus/TCP or for RTU frames."""
+
+    @classmethod
+    def open(cls, line: Line, timeout_s: float) -> TcpPort:
+        """Connect; DeviceUnavailable within ``timeout_s`` (name look-ups are not counted)."""
+        host, number = line.host or "", line.port
+        framer = FramerType.RTU if line.is_rtu else FramerType.SOCKET
+        client = ModbusTcpClient(host, port=number, framer=framer, retries=0)
+        try:
+            places = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise DeviceUnavailable("unknown_host", f"{host}: {error}") from error
+        deadline = time.monotonic() + timeout_s
+        failed = OSError("no address")
+        for left, (_, _, _, _, place) in zip(range(len(places), 0, -1), places, strict=True):
+            share_s = max((deadline - time.monotonic()) / left, 0.01)
+            try:
+                # not by client.connect(), which hides why it failed
+                found = socket.create_connection((str(place[0]), number), timeout=share_s)
+            except OSError as error:
+                failed = error
+                continue
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.socket = found
+            return cls(client)
+        reason = "unreachable"
+        if isinstance(failed, TimeoutError):
+            reason = "timeout"
+        elif isinstance(failed, ConnectionRefusedError):
+            reason = "refused"
+        raise DeviceUnavailable(reason, f"{host}:{number}: {failed}") from failed
+
+    def send(self, frame: bytes, deadline: float) -> None:
+        """See `Port.send`."""
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        self._socket.sendall(frame)
+
+    def receive(self, size: int, deadline: float) -> bytes:
+        """All that is there."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no whole answer in time")
+        self._socket.settimeout(left_s)
+        received: bytes = self._socket.recv(CHUNK)
+        if not received:
+            raise ConnectionError("closed by the peer")
+        return received
+
+    def discard(self) -> None:
+        """See `Port.discard`."""
+        while self.waiting():
+            if not self._socket.recv(CHUNK):
+                raise ConnectionError("closed by the peer")
+
+    def is_closed(self) -> bool:
+        """See `Port.is_closed`."""
+        try:
+            return self.waiting() and not self._socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def interrupt(self) -> None:
+        """See `Port.interrupt`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class SerialPort(Port):
+    """A serial port of this machine."""
+
+    @classmethod
+    def open(cls, line: Line, timeout_s: float) -> SerialPort:
+        """Open it for ourselves alone; DeviceUnavailable if that is not possible."""
+        name = line.serial or ""
+        client = ModbusSerialClient(
+            name,
+            baudrate=line.baud,
+            bytesize=line.data_bits,
+            parity={"none": "N", "even": "E", "odd": "O"}[line.parity],
+            stopbits=line.stop_bits,
+            timeout=timeout_s,
+            retries=0,
+        )
+        if client.connect():
+            port = cls(client)
+            # 3.5 characters begin a frame; above 19200 baud it is a fixed time
+            port.silence_s = 0.00175 if line.baud > 19200 else 3.5 * 11 / line.baud
+            return port
+        if not Path(name).exists():
+            raise DeviceUnavailable("no_port", f"{name}: there is no such device file")
+        if not os.access(name, os.R_OK | os.W_OK):
+            raise DeviceUnavailable("no_permission", f"{name}: is the user in its group?")
+        raise DeviceUnavailable("port_busy", f"{name}: does another program use it?")
+
+    def send(self, frame: bytes, deadline: float) -> None:
+        """See `Port.send`."""
+        self._socket.write_timeout = max(deadline - time.monotonic(), 0.001)
+        self._socket.write(frame)
+
+    def receive(self, size: int, deadline: float) -> bytes:
+        """Up to ``size`` bytes."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no whole answer in time")
+        self._socket.timeout = left_s
+        received: bytes = self._socket.read(size)
+        if not received:
+            if time.monotonic() < deadline - 0.005:
+                raise ConnectionError("interrupted")
+            raise TimeoutError("no whole answer in time")
+        return received
+
+    def discard(self) -> None:
+        """See `Port.discard`."""
+        if self.waiting():
+            self._socket.reset_input_buffer()
+
+    def is_closed(self) -> bool:
+        """Never: a serial line has no end that could close it."""
+        return False
+
+    def interrupt(self) -> None:
+        """See `Port.interrupt`."""
+        with contextlib.suppress(OSError):
+            self._socket.cancel_read()
+
+
+def open_port(line: Line, timeout_s: float) -> Port:
+    """Open what the line says."""
+    return SerialPort.open(line, timeout_s) if line.serial else TcpPort.open(line, timeout_s)

@@ -1,0 +1,149 @@
+"""The HTTP app: FastAPI for the routes and their description, behind the guard.
+
+FastAPI and all that it needs is imported only here and below, when the daemon starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from gateway import __version__
+from gateway.api import schemas
+from gateway.api.answers import JSON
+from gateway.api.blocking import Blocking
+from gateway.api.guard import Guard
+from gateway.api.problems import Problem, unknown
+from gateway.api.routes import make_router
+from gateway.api.settings import ApiConfig
+from gateway.api.tail import Tails
+from gateway.api.view import GatewayView
+
+_ABOUT = """Status, metrics, live values and history of one edge gateway. Everything is read \
+with GET; nothing here changes anything, neither in the gateway nor in a machine. The Unix socket \
+asks for no token; on TCP a token is asked for where the configuration names a `token_file`. \
+Every error is an object with `error` and `expected`."""
+
+
+class Api:
+    """The whole app over one gateway, ready for an ASGI server."""
+
+    def __init__(self, view: GatewayView, config: ApiConfig) -> None:
+        """GatewayError where the token file cannot be used."""
+        self._tails = Tails(view.hub)
+        app = _Described(
+            title="edge-gateway",
+            version=__version__,
+            description=_ABOUT,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            telemetry={"tracing": False, "metrics": False, "logs": False},
+        )
+        app.include_router(make_router(view, self._tails, Blocking()))
+        _add_index(app, view)
+        _add_error_answers(app)
+        self._guard = Guard(app, config.address, config.read_token())
+
+    def stop(self) -> None:
+        """End the endless answers; running ones may finish."""
+        self._tails.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            await self._guard(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._tails.stopped.is_set():
+                raise  # else the server cuts off what is still running: no fault to log
+
+
+def make_app(view: GatewayView, config: ApiConfig) -> Api:
+    """The app of one gateway. GatewayError where the token file cannot be used."""
+    return Api(view, config)
+
+
+class _Described(FastAPI):
+    """FastAPI whose description says what the app does, not what FastAPI would do."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description; wrong parameters are answered with 400, never with 422."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+            components = schema.setdefault("components", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                components.get("schemas", {}).pop(name, None)
+            for shape in schemas.ONLY_REFERRED:
+                components["schemas"][shape.__name__] = shape.model_json_schema()
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{}, {"token": []}]
+        return super().openapi()
+
+
+def _add_index(app: FastAPI, view: GatewayView) -> None:
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        name = html.escape(view.status()["gateway"]["name"])
+        items = "".join(
+            f'<li><a href="{path}">{path}</a> {html.escape(about)}</li>\n'
+            for path, about in (
+                (path, str(operations["get"].get("description", "")))
+                for path, operations in app.openapi()["paths"].items()
+            )
+        )
+        return HTMLResponse(
+            f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{name}</title>\n'
+            f"<h1>edge-gateway {name}</h1>\n<ul>\n{items}"
+            '<li><a href="/openapi.json">/openapi.json</a> All of this, for programs.</li>\n'
+            "</ul></html>\n"
+        )
+
+
+def _add_error_answers(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return _answer(error)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return _answer(unknown("path", request.url.path, _paths(app)))
+        if error.status_code == 405:
+            text = f"the method {request.method}"
+            allow = {"allow": "GET, HEAD"}
+            return _answer(Problem(405, text, "GET: everything here is only read", allow))
+        return _answer(Problem(error.status_code, str(error.detail), None, error.headers))
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameter(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        name, message = str(first["loc"][-1]), str(first["msg"])
+        if first["type"] == "missing":
+            return _answer(Problem(400, f"the parameter '{name}' is missing", f"?{name}=..."))
+        text = f"the parameter '{name}' is wrong: '{first.get('input')}'"
+        return _answer(
+            Problem(400, text, message.removeprefix("Input should be ").partition(",")[0])
+        )
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, error: Exception) -> Response:
+        # the server logs the traceback
+        return _answer(Problem(500, f"a fault of the gateway ({type(error).__name__})"))
+
+
+def _paths(app: FastAPI) -> list[str]:
+    return ["/", "/openapi.json", *app.openapi()["paths"]]
+
+
+def _answer(problem: Problem) -> Response:
+    return Response(problem.body, problem.status, problem.headers, JSON)

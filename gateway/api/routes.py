@@ -1,0 +1,331 @@
+"""The routes. All of them read; nothing in this app changes anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import PlainTextResponse, Response
+
+from gateway.api import metrics, schemas
+from gateway.api.answers import ValuesAnswer, json_answer, only, values_now
+from gateway.api.blocking import Blocking
+from gateway.api.problems import Problem, unknown
+from gateway.api.tail import Tails
+from gateway.api.times import EXPECTED, parse_time
+from gateway.api.view import GatewayView
+from gateway.driver import Driver
+from gateway.errors import DeviceUnavailable, GatewayError, SinkUnavailable
+from gateway.model import Table
+
+MIN_POINTS = 6
+MAX_POINTS = 10_000
+
+Device = Annotated[str, Query(description="A device of the configuration.", min_length=1)]
+AnyDevice = Annotated[str | None, Query(description="Only this device.", min_length=1)]
+AnyTable = Annotated[
+    str | None,
+    Query(description="Only this table: its key, such as electricity.meter, or its name."),
+]
+Tag = Annotated[
+    str,
+    Query(
+        description="A tag; table:tag where several tables have it, e.g. electricity.meter:Pt.",
+        min_length=1,
+    ),
+]
+From = Annotated[str, Query(alias="from", description=f"First time: {EXPECTED}.")]
+To = Annotated[str, Query(description=f"Last time: {EXPECTED}.")]
+Points = Annotated[
+    int,
+    Query(
+        ge=MIN_POINTS, le=MAX_POINTS, description="Decimated to at most this many points (min/max)."
+    ),
+]
+ProbeAddress = Annotated[
+    str, Query(description="An address in the driver's notation.", min_length=1, max_length=200)
+]
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    texts = {
+        400: "A parameter is wrong.",
+        401: "The token is missing or wrong (TCP only).",
+        403: "Asked by a page of another site, or under a foreign name (TCP only).",
+        404: "There is no such device, table or tag.",
+        503: "It cannot be answered now; the text says why.",
+    }
+    # not by "model": that would take the media type of the good answer
+    content = {"application/json": {"schema": schemas.reference(schemas.ErrorBody)}}
+    return {s: {"description": texts[s], "content": content} for s in (400, *statuses)}
+
+
+def make_router(view: GatewayView, tails: Tails, blocking: Blocking) -> APIRouter:
+    """All routes over one gateway."""
+    router = APIRouter()
+    _health(router, view)
+    _values(router, view, tails)
+    _questions(router, view, blocking)
+    return router
+
+
+def _health(router: APIRouter, view: GatewayView) -> None:
+    @router.get(
+        "/healthz",
+        dependencies=[Depends(only())],
+        response_model=schemas.Alive,
+        responses=_errors(),
+    )
+    async def healthz() -> Response:
+        """Whether the process answers. Says nothing about the machines; asks for no token."""
+        return json_answer({"alive": True})
+
+    @router.get(
+        "/readyz",
+        dependencies=[Depends(only())],
+        response_model=schemas.Ready,
+        responses=_errors(401, 403, 503),
+    )
+    async def readyz() -> Response:
+        """Whether data flows; 503 with the reason where it does not."""
+        ready, reason = view.ready()
+        if not ready:
+            raise Problem(503, reason or "not ready", "data from the devices")
+        return json_answer({"ready": True, "reason": reason})
+
+    @router.get(
+        "/metrics",
+        dependencies=[Depends(only())],
+        response_class=PlainTextResponse,
+        responses={200: {"description": metrics.CONTENT_TYPE}, **_errors(401, 403)},
+    )
+    async def prometheus() -> Response:
+        """The status in Prometheus' text format, version 0.0.4."""
+        text = metrics.render(view.status(), view.ready()[0])
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+
+    @router.get(
+        "/v1/status",
+        dependencies=[Depends(only())],
+        response_model=schemas.StatusDocument,
+        responses=_errors(401, 403),
+    )
+    async def status() -> Response:
+        """How everything is: devices, sinks, losses, clock, and the problems in words."""
+        return json_answer(view.status())
+
+    @router.get(
+        "/v1/losses",
+        dependencies=[Depends(only())],
+        response_model=schemas.Losses,
+        responses=_errors(401, 403),
+    )
+    async def losses() -> Response:
+        """What was lost since the start, by cause, and the last ranges of rows."""
+        ledger = view.ledger
+        recent = [loss._asdict() for loss in list(ledger.recent)]
+        return json_answer({"rows_by_cause": ledger.status(), "recent": recent})
+
+
+def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:
+    @router.get(
+        "/v1/devices",
+        dependencies=[Depends(only())],
+        response_model=schemas.Devices,
+        responses=_errors(401, 403),
+    )
+    async def devices() -> Response:
+        """All devices with their groups, tables, tags and units."""
+        states = view.status()["devices"]
+        found = [_shape(n, d, states.get(n, {})) for n, d in view.devices().items()]
+        return json_answer({"devices": found})
+
+    @router.get(
+        "/v1/latest",
+        dependencies=[Depends(only("device", "table"))],
+        response_model=schemas.Latest,
+        responses=_errors(401, 403, 404),
+    )
+    async def latest(device: AnyDevice = None, table: AnyTable = None) -> Response:
+        """The newest value of each tag, with unit, quality, reason and time."""
+        _check_names(view, device, table)
+        rows = [r for r in view.latest.rows(device) if _is_named(r.table, table)]
+        return values_now(rows)
+
+    @router.get(
+        "/v1/tail",
+        dependencies=[Depends(only("device", "table"))],
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Endless NDJSON: a TagValue or a Dropped a line; empty lines "
+                "are a heartbeat. A client that stops reading is cut off.",
+                "content": {"application/x-ndjson": {"schema": schemas.TAIL_LINE}},
+            },
+            **_errors(401, 403, 404, 503),
+        },
+    )
+    async def tail(device: AnyDevice = None, table: AnyTable = None) -> Response:
+        """Values as they come, one JSON object a line for each tag, until you hang up."""
+        _check_names(view, device, table)
+        return tails.open(device, table)
+
+
+def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None:
+    @router.get(
+        "/v1/read",
+        dependencies=[Depends(only("device"))],
+        response_model=schemas.ReadResult,
+        responses=_errors(401, 403, 404, 503),
+    )
+    async def read(device: Device) -> Response:
+        """Read all groups of a device once, between two polls."""
+        _check_device(view, device)
+        name = f"device {device}"
+        try:
+            rows = await blocking.call(name, view.read_device, device)
+        except GatewayError as error:
+            raise _not_now(name, error) from error
+        return ValuesAnswer(rows, device=device)
+
+    @router.get(
+        "/v1/probe",
+        dependencies=[Depends(only("device", "address"))],
+        response_model=schemas.ProbeResult,
+        responses=_errors(401, 403, 404, 503),
+    )
+    async def probe(device: Device, address: ProbeAddress) -> Response:
+        """Read one address once: its bytes, and what they are under several types and orders."""
+        _check_device(view, device)
+        name = f"device {device}"
+        try:
+            found = await blocking.call(name, view.probe_device, device, address)
+        except ValueError as error:
+            text = "an address in the driver's notation"
+            raise Problem(400, f"address '{address}': {error}", text) from error
+        except GatewayError as error:
+            raise _not_now(name, error) from error
+        readings = [{"as": how, "value": value} for how, value in found.readings]
+        return json_answer(
+            {
+                "device": device,
+                "address": found.address,
+                "raw": found.raw.hex(" "),
+                "readings": readings,
+            }
+        )
+
+    @router.get(
+        "/v1/history",
+        dependencies=[Depends(only("device", "tag", "from", "to", "max_points"))],
+        response_model=schemas.History,
+        responses=_errors(401, 403, 404, 503),
+    )
+    async def history(
+        device: Device, tag: Tag, from_: From = "-1h", to: To = "now", max_points: Points = 1000
+    ) -> Response:
+        """What the embedded historian has of one tag, decimated by minimum and maximum."""
+        now_ns = time.time_ns()
+        from_ns, to_ns = _time("from", from_, now_ns), _time("to", to, now_ns)
+        if from_ns >= to_ns:
+            raise Problem(400, f"'from' ({from_}) is not before 'to' ({to})", "from < to")
+        body = await blocking.call(
+            "the historian", _history, view, device, tag, from_ns, to_ns, max_points
+        )
+        return json_answer(body)
+
+
+def _history(
+    view: GatewayView, device: str, tag: str, from_ns: int, to_ns: int, max_points: int
+) -> dict[str, Any]:
+    try:
+        found = view.history(device, tag, from_ns, to_ns, max_points)
+    except (SinkUnavailable, DeviceUnavailable) as error:
+        raise _not_now("the historian", error) from error
+    except GatewayError as error:
+        what, _, expected = str(error).partition("; ")
+        raise Problem(404, what, expected or None) from error
+    if found is None:
+        raise Problem(404, "this gateway keeps no history", "a sink of type sqlite")
+    return {
+        "device": device,
+        "table": found.table,
+        "tag": tag,
+        "unit": found.unit,
+        "resolution": found.resolution,
+        "truncated": found.truncated,
+        "decimated": found.decimated,
+        "from_ns": from_ns,
+        "to_ns": to_ns,
+        "points": [list(point) for point in found.points],
+    }
+
+
+def _not_now(what: str, error: GatewayError) -> Problem:
+    return Problem(503, f"{what}: {error}", "try again; the status says more")
+
+
+def _time(name: str, text: str, now_ns: int) -> int:
+    try:
+        return parse_time(text, now_ns)
+    except (ValueError, ArithmeticError) as error:
+        raise Problem(400, f"'{name}' is no time: '{text}'", EXPECTED) from error
+
+
+def _devices(view: GatewayView) -> set[str]:
+    return {*view.devices(), *(row.table.device for row in view.latest.rows())}
+
+
+def _tables(view: GatewayView, device: str | None) -> Iterator[Table]:
+    """Of the configuration, and those that rows came for (losses, events)."""
+    for name, driver in view.devices().items():
+        if device in (None, name):
+            for group in driver.groups:
+                yield from group.tables
+    yield from (row.table for row in view.latest.rows(device))
+
+
+def _is_named(table: Table, name: str | None) -> bool:
+    return name is None or name in (table.key, table.name)
+
+
+def _check_device(view: GatewayView, name: str) -> None:
+    if name not in view.devices():
+        raise unknown("device", name, view.devices())
+
+
+def _check_names(view: GatewayView, device: str | None, table: str | None) -> None:
+    if device is not None and device not in (known := _devices(view)):
+        raise unknown("device", device, known)
+    if table is not None:
+        names = {n for t in _tables(view, device) for n in (t.key, t.name)}
+        if table not in names:
+            raise unknown("table", table, names)
+
+
+def _shape(name: str, driver: Driver, status: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "driver": status.get("driver") or driver.config.driver,
+        "state": status.get("state", "disabled"),
+        "groups": [
+            {
+                "name": group.name,
+                "interval_s": group.interval_s,
+                "tables": [_table_shape(table) for table in group.tables],
+            }
+            for group in driver.groups
+        ],
+    }
+
+
+def _table_shape(table: Table) -> dict[str, Any]:
+    columns = zip(table.columns, table.kinds, table.units, strict=True)
+    return {
+        "key": table.key,
+        "name": table.name,
+        "labels": dict(table.labels),
+        "columns": [{"name": n, "kind": k, "unit": u} for n, k, u in columns],
+    }

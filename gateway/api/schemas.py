@@ -1,0 +1,262 @@
+"""The shapes of the answers, for /openapi.json. The answers themselves are not built from these."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class ErrorBody(_Shape):
+    """Every answer that is an error."""
+
+    error: str = Field(description="What is wrong.")
+    expected: str | None = Field(description="What was expected, or the nearest spelling.")
+
+
+class Alive(_Shape):
+    """The process answers."""
+
+    alive: Literal[True]
+
+
+class Ready(_Shape):
+    """Data flows."""
+
+    ready: Literal[True]
+    reason: str
+
+
+class GatewayFacts(_Shape):
+    """The gateway itself."""
+
+    name: str
+    version: str
+    pid: int
+    uptime_s: float
+    config: str = Field(description="Path of the configuration.")
+    state_dir: str
+
+
+class Spread(_Shape):
+    """Durations in milliseconds: of the last polls, and the longest since the start."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+class Quarantined(_Shape):
+    """A tag that the device refuses: BAD, left out of merged reads, tried again slowly."""
+
+    table: str
+    tag: str
+    reason: str
+
+
+class GroupStatus(_Shape):
+    """What is polled together."""
+
+    name: str
+    interval_s: float
+    polls: int
+    missed: int = Field(description="Polls that were skipped because the one before was late.")
+
+
+class DeviceStatus(_Shape):
+    """One device."""
+
+    driver: str
+    bus: str
+    state: Literal["connecting", "good", "degraded", "lost", "disabled"]
+    reason: str | None
+    since_s: float | None = Field(description="Seconds since it came into this state.")
+    endpoint: str | None
+    polls: int
+    errors: int
+    late_ticks: int
+    lateness_ms: Spread = Field(description="How late polls began.")
+    read_ms: Spread = Field(description="How long polls took.")
+    tags: int
+    tags_bad: int
+    quarantined: list[Quarantined]
+    facts: dict[str, Any] = Field(description="What the driver tells, e.g. the CPU's state.")
+    groups: list[GroupStatus]
+
+
+class SinkStatus(_Shape):
+    """One sink and what waits for it."""
+
+    type: str
+    state: Literal["good", "retrying", "blocked"]
+    error: str | None
+    rows_accepted: int
+    rows_stored: int
+    rows_rejected: int
+    rows_lost: int
+    values_stored: int
+    pending_rows: int
+    pending_batches: int
+    spool_bytes: int | None
+    spool_age_s: float | None = Field(description="Age of the oldest batch, in seconds.")
+    last_stored_s: float | None = Field(description="Seconds since something was stored.")
+
+
+class StatusDocument(_Shape):
+    """How everything is, at one moment."""
+
+    gateway: GatewayFacts
+    state: Literal["good", "degraded"]
+    problems: list[str]
+    devices: dict[str, DeviceStatus]
+    sinks: dict[str, SinkStatus]
+    losses: dict[str, int] = Field(description="Rows lost since the start, by cause.")
+    clock: dict[str, Any]
+
+
+class TagValue(_Shape):
+    """One value of one tag, the same here, in /v1/tail and in `gateway read --json`."""
+
+    table: str
+    labels: dict[str, str]
+    tag: str
+    value: bool | int | float | str | None = Field(description="null where the tag is BAD.")
+    quality: Literal["GOOD", "UNCERTAIN", "BAD"]
+    reason: str | None = Field(description="Why it is not GOOD.")
+    unit: str | None
+    time_ns: int = Field(description="When it was read: UTC, ns since 1970.")
+
+
+class Dropped(_Shape):
+    """A line of /v1/tail: the client was too slow for this many rows, the oldest that waited."""
+
+    dropped_rows: int
+
+
+class Latest(_Shape):
+    """The newest value of each tag."""
+
+    time_ns: int = Field(description="The gateway's clock at the answer, ns since 1970.")
+    values: list[TagValue]
+
+
+class ReadResult(_Shape):
+    """What one read of a device gave."""
+
+    device: str
+    values: list[TagValue]
+
+
+class Reading(BaseModel):
+    """The bytes read as one type."""
+
+    as_: str = Field(alias="as", description="Type and byte order.")
+    value: str
+
+
+class ProbeResult(_Shape):
+    """What stands at one address."""
+
+    device: str
+    address: str
+    raw: str = Field(description="The bytes, in hex.")
+    readings: list[Reading]
+
+
+class History(_Shape):
+    """Points of one tag, oldest first."""
+
+    device: str
+    table: str
+    tag: str
+    unit: str | None
+    resolution: Literal["raw", "minute"] = Field(
+        description="minute: two points a minute, its least and its greatest value."
+    )
+    truncated: bool = Field(description="The beginning of the range is not kept any more.")
+    decimated: bool = Field(
+        description="There is more than max_points: each stretch of time keeps its extremes."
+    )
+    from_ns: int
+    to_ns: int
+    points: list[tuple[int, bool | int | float | str | None, str]] = Field(
+        description="[time_ns, value, quality] of each point; quality as in BAD:timeout."
+    )
+
+
+class ColumnShape(_Shape):
+    """One tag."""
+
+    name: str
+    kind: Literal["f4", "f8", "i8", "u8", "b1", "str"] = Field(
+        description="float32, float64, int64, uint64, bool or text."
+    )
+    unit: str | None
+
+
+class TableShape(_Shape):
+    """One table of a group."""
+
+    key: str = Field(description="Unique within the device; what `table=` takes.")
+    name: str
+    labels: dict[str, str]
+    columns: list[ColumnShape]
+
+
+class GroupShape(_Shape):
+    """What is polled together."""
+
+    name: str
+    interval_s: float
+    tables: list[TableShape]
+
+
+class DeviceShape(_Shape):
+    """One device and its tags."""
+
+    name: str
+    driver: str
+    state: str
+    groups: list[GroupShape]
+
+
+class Devices(_Shape):
+    """All configured devices."""
+
+    devices: list[DeviceShape]
+
+
+class LossEntry(_Shape):
+    """Rows of one table that will never reach one sink."""
+
+    sink: str
+    device: str
+    table: str
+    first_ns: int
+    last_ns: int
+    rows: int
+    cause: str
+    detail: str
+
+
+class Losses(_Shape):
+    """What was lost since the start, and why."""
+
+    rows_by_cause: dict[str, int]
+    recent: list[LossEntry] = Field(description="The last ones, oldest first.")
+
+
+def reference(shape: type[BaseModel]) -> dict[str, str]:
+    """The reference to a shape among the components of /openapi.json."""
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+TAIL_LINE = {"oneOf": [reference(TagValue), reference(Dropped)]}
+"""A line of /v1/tail."""
+
+ONLY_REFERRED: tuple[type[BaseModel], ...] = (ErrorBody, Dropped)
+"""Shapes that no route returns as its whole answer."""

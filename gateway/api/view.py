@@ -1,0 +1,79 @@
+"""What the HTTP app sees of the running gateway; the daemon implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from gateway.driver import Driver, Probe
+from gateway.hub import Hub
+from gateway.latest import Latest
+from gateway.losses import LossLedger
+from gateway.model import Row, Scalar
+
+
+class HistoryResult(Protocol):
+    """What the historian found for one tag: `gateway.sinks.history.History`."""
+
+    @property
+    def table(self) -> str:
+        """Key of the tag's table."""
+
+    @property
+    def unit(self) -> str | None:
+        """Engineering unit, None where there is none."""
+
+    @property
+    def resolution(self) -> str:
+        """What a point is: ``raw`` or ``minute``."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the beginning of the range is not kept any more."""
+
+    @property
+    def decimated(self) -> bool:
+        """Whether there is more than was asked for."""
+
+    @property
+    def points(self) -> Sequence[tuple[int, Scalar, str]]:
+        """(time_ns, value, quality) of each point, oldest first."""
+
+
+class GatewayView(Protocol):
+    """The running gateway. Nothing here changes it, and only three methods may block."""
+
+    hub: Hub
+    ledger: LossLedger
+
+    @property
+    def latest(self) -> Latest:
+        """The newest row of every table."""
+
+    def status(self) -> dict[str, Any]:
+        """The status document in the shape of `gateway.api.schemas.StatusDocument`.
+
+        Durations ``since_s``, ``spool_age_s`` and ``last_stored_s`` are seconds ago, None where
+        there is none. No I/O.
+        """
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether data flows, and the reason. No I/O."""
+
+    def devices(self) -> Mapping[str, Driver]:
+        """All configured devices by name."""
+
+    def read_device(self, name: str) -> list[Row]:
+        """Read all groups once, between two polls. Blocks; raises GatewayError."""
+
+    def probe_device(self, name: str, address: str) -> Probe:
+        """Read one address once. Blocks; raises GatewayError, or ValueError for the address."""
+
+    def history(
+        self, device: str, tag: str, from_ns: int, to_ns: int, max_points: int
+    ) -> HistoryResult | None:
+        """Points of one tag; None without a historian. Blocks.
+
+        GatewayError for a name that the historian does not know, SinkUnavailable where it cannot
+        answer now.
+        """

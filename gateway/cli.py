@@ -1,0 +1,133 @@
+"""The `gateway` command: its subcommands, its manners and its exit codes.
+
+0 good; 1 something is wrong with a device, a value or the running gateway; 2 wrong usage;
+3 not running; 78 the configuration cannot be used; 130 stopped by Ctrl-C; 70 a bug.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from gateway.commands import config, device, info, live, run
+from gateway.commands.console import (
+    EXIT_BAD,
+    EXIT_CONFIG,
+    EXIT_NOT_RUNNING,
+    EXIT_USAGE,
+    WrongUsage,
+    complain,
+    say,
+)
+from gateway.errors import ConfigError, GatewayError
+from gateway.terminal import count, printable
+
+EXIT_BUG = 70
+"""EX_SOFTWARE of sysexits.h."""
+EXIT_PIPE = 141
+"""What a shell calls the end of a program whose reader has gone (128 + SIGPIPE)."""
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="gateway",
+    help="Reads machines and delivers every row, or says what was lost and why. It never writes "
+    "to a machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (
+    run.run,
+    config.check,
+    config.plan,
+    device.read,
+    device.probe,
+    live.status,
+    live.tail,
+    run.sim,
+    info.drivers,
+    config.schema,
+):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: as JSON.")] = False,
+) -> None:
+    """Options of the command itself."""
+    if version:
+        info.version(as_json)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("missing command; try 'gateway --help'")
+
+
+def main() -> NoReturn:
+    """Run the command line; ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # what the terminal's encoding lacks is printed as \\u..., not as a traceback
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader has gone (`gateway tail | head`): nothing is left to say, not at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = EXIT_BAD
+    sys.exit(status)
+
+
+def _run() -> int | str | None:
+    try:
+        app(prog_name="gateway")
+    except SystemExit as end:
+        return end.code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except BaseExceptionGroup as group:
+        ours = group.subgroup(GatewayError)
+        return _failed(_first(ours) if ours else group)
+    except Exception as error:
+        return _failed(error)
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _failed(error: BaseException) -> int:
+    if os.environ.get("GATEWAY_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, ConfigError):
+        for fault in error.faults:
+            say(printable(str(fault)))
+        say(f"{count(len(error.faults), 'fault')}; nothing was started", "red")
+        return EXIT_CONFIG
+    if isinstance(error, GatewayError):
+        from gateway.api.client import NotRunning, RequestFailed
+
+        complain(printable(str(error)))
+        if isinstance(error, NotRunning):
+            return EXIT_NOT_RUNNING
+        wrong = isinstance(error, RequestFailed) and error.status in (400, 404)
+        return EXIT_USAGE if wrong or isinstance(error, WrongUsage) else EXIT_BAD
+    complain(
+        f"this is a bug in the gateway, not yours: {type(error).__name__}: "
+        f"{printable(str(error))}; set GATEWAY_DEBUG=1 to see where"
+    )
+    return EXIT_BUG

@@ -1,0 +1,158 @@
+"""`gateway run` and `gateway sim`: the daemon, and simulated devices to rehearse a map with."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.commands.console import (
+    AsJson,
+    ConfigFile,
+    WrongUsage,
+    complain,
+    out,
+    out_json,
+    say,
+    table,
+)
+from gateway.terminal import count
+
+log = logging.getLogger("gateway.run")
+
+if TYPE_CHECKING:
+    from gateway.config import Plant
+    from gateway.sim import Simulators
+
+
+def run(
+    file: ConfigFile,
+    mock: Annotated[
+        bool, typer.Option("--mock", help="Replace every device by a mock with likely values.")
+    ] = False,
+    on_sim: Annotated[
+        bool, typer.Option("--sim", help="Poll simulated devices: `gateway sim FILE`, or its own.")
+    ] = False,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    if mock and on_sim:
+        raise WrongUsage("--mock and --sim exclude each other")
+    from gateway import logs
+
+    logs.setup()
+    from gateway.config import load_isolated
+    from gateway.daemon import run as run_daemon
+
+    plant = load_isolated(file, mock=mock)
+    if mock or on_sim:
+        how = "--mock" if mock else "--sim"
+        log.warning("the values are invented, but stored like real ones", extra={"by": how})
+    with _simulated(plant, file) if on_sim else contextlib.nullcontext(None) as simulated:
+        code = run_daemon(
+            plant,
+            config_path=file.resolve(),
+            announce=lambda: _welcome(plant, file, invented=mock or bool(simulated)),
+        )
+    raise typer.Exit(code)
+
+
+def _welcome(plant: Plant, file: Path, *, invented: bool) -> None:
+    from gateway.logs import in_journal
+    from gateway.welcome import welcome
+
+    if not in_journal(sys.stderr):
+        say(welcome(plant, file, invented=invented))
+        return
+    where = {"socket": str(plant.api.socket), "listen": str(plant.api.address or "")}
+    log.info("running", extra={"config": str(file), "devices": len(plant.devices), **where})
+
+
+@contextlib.contextmanager
+def _simulated(plant: Plant, file: Path) -> Iterator[bool]:
+    from gateway.sim import SimProcess, find_simulator, redirect
+
+    drivers = plant.devices.values()
+    endpoints = find_simulator(file)
+    if endpoints is not None:
+        redirect(drivers, endpoints)
+        yield True
+        return
+    process = SimProcess(file)
+    try:
+        redirect(drivers, process.endpoints)
+        yield True
+    finally:
+        process.close()
+
+
+def sim(
+    file: ConfigFile,
+    as_json: AsJson = False,
+    attached: Annotated[
+        bool, typer.Option("--attached", hidden=True, help="End when stdin closes.")
+    ] = False,
+) -> None:
+    """Serve simulated devices, to rehearse a map.
+
+    Every S7 and Modbus device of the file, on loopback ports that are printed, with values that
+    move five times a second, until Ctrl-C.
+    """
+    from gateway.config import load
+    from gateway.sim import Simulators, announced
+
+    plant = load(file)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if attached:
+        threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+    simulators = Simulators(plant.devices.values())
+    notice = contextlib.nullcontext() if attached else announced(file, simulators.endpoints)
+    try:
+        with notice:
+            _tell(plant, file, simulators, as_json)
+            simulators.serve(stop)
+    finally:
+        simulators.close()
+
+
+def _wait_for_end(stop: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
+def _tell(plant: Plant, file: Path, simulators: Simulators, as_json: bool) -> None:
+    endpoints = simulators.endpoints
+    if as_json:
+        from gateway.sim import as_objects
+
+        out_json({"endpoints": as_objects(endpoints), "without": simulators.without})
+        return
+    rows = [
+        [name, plant.devices[name].config.driver, f"{endpoint.host}:{endpoint.port}"]
+        for name, endpoint in endpoints.items()
+    ]
+    if rows:
+        out(table(rows, ("DEVICE", "DRIVER", "ENDPOINT")))
+        sys.stdout.flush()
+    for name in simulators.without:
+        driver = plant.devices[name].config.driver
+        complain(f"device '{name}': driver {driver} has no simulator", "note")
+    if not rows:
+        say("nothing to serve")
+        raise typer.Exit
+    first = next(iter(endpoints))
+    say(
+        f"\nServing {count(len(rows), 'device')} with moving values until Ctrl-C. "
+        "In another terminal:\n"
+        f"  gateway read --sim {file} {first}    read it once\n"
+        f"  gateway run --sim {file}    run the gateway against it"
+    )

@@ -1,0 +1,147 @@
+"""The composition root: starts all parts in order, and stops them so that nothing is lost.
+
+Producers (buses) stop first, then the writers drain to disk, and the HTTP app closes last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from gateway import sdnotify
+from gateway.api.app import make_app
+from gateway.api.server import Server
+from gateway.config import Plant
+from gateway.errors import GatewayError
+from gateway.health import clock_synchronised
+from gateway.runtime import Runtime
+
+log = logging.getLogger("gateway.daemon")
+
+SWITCH_INTERVAL_S = 0.0005
+"""Python's thread switch interval: at its 5 ms default a busy thread delays every poll."""
+
+CLOCK_CHECK_S = 10.0
+
+
+@contextlib.contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory for this process alone; GatewayError where another has it."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise GatewayError(f"state_dir {state_dir}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+            raise GatewayError(
+                f"state_dir {state_dir} is in use by another gateway (pid {holder or '?'}); "
+                "stop it, or give this one its own state_dir"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def run(plant: Plant, *, config_path: Path, announce: Callable[[], None] = lambda: None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with locked(plant.state_dir):
+        return anyio.run(_main, plant, config_path, announce)
+
+
+async def _main(plant: Plant, config_path: Path, announce: Callable[[], None]) -> int:
+    runtime = Runtime(plant, config_path)
+    server = Server(make_app(runtime, plant.api), plant.api)
+    server_stop = anyio.Event()
+    problem: GatewayError | None = None
+    async with anyio.create_task_group() as consumers:
+        for writer in runtime.writers.values():
+            writer.start()
+        try:
+            await consumers.start(server.run, server_stop)
+            for worker in runtime.workers.values():
+                worker.start()
+            announce()
+            await _until_signalled(runtime)
+        except GatewayError as error:
+            problem = error
+        finally:
+            with anyio.CancelScope(shield=True):
+                sdnotify.notify("STOPPING=1")
+                await anyio.to_thread.run_sync(_stop, runtime)
+                server_stop.set()
+    if problem is not None:
+        raise problem
+    return 0
+
+
+async def _until_signalled(runtime: Runtime) -> None:
+    stop = anyio.Event()
+
+    async def signals() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
+            async for number in caught:
+                if number == signal.SIGHUP:
+                    log.warning("SIGHUP: this version applies a changed file only by a restart")
+                    continue
+                log.info("stopping", extra={"signal": signal.Signals(number).name})
+                stop.set()
+                return
+
+    async with anyio.create_task_group() as watchers:
+        watchers.start_soon(signals)
+        watchers.start_soon(_watch, runtime)
+        await stop.wait()
+        watchers.cancel_scope.cancel()
+
+
+async def _watch(runtime: Runtime) -> None:
+    """Tell systemd when all is ready and that all is alive; look at the clock."""
+    every_s = min(5.0, (sdnotify.watchdog_s() or 10.0) / 2)
+    ready = False
+    clock_at = 0.0
+    while True:
+        if not ready and runtime.ready()[1].startswith("first round") is False:
+            ready = True
+            sdnotify.notify("READY=1")
+        silent = runtime.heartbeats.silent()
+        if not silent:
+            sdnotify.notify("WATCHDOG=1")
+        elif os.environ.get("NOTIFY_SOCKET"):
+            log.error("stuck", extra={"parts": ", ".join(silent)})
+        if ready and os.environ.get("NOTIFY_SOCKET"):
+            problems = runtime.status()["problems"]
+            sdnotify.notify(f"STATUS={'; '.join(problems[:3]) or 'all good'}")
+        if time.monotonic() - clock_at >= CLOCK_CHECK_S:
+            clock_at = time.monotonic()
+            runtime.clock_synchronised = clock_synchronised()
+        await anyio.sleep(every_s if ready else 0.2)
+
+
+def _stop(runtime: Runtime) -> None:
+    deadline = time.monotonic() + runtime.plant.writer.shutdown_s
+    for worker in runtime.workers.values():
+        worker.request_stop()
+    for worker in runtime.workers.values():
+        if not worker.join(max(0.1, min(5.0, deadline - time.monotonic()))):
+            log.warning("bus did not stop in time", extra={"bus": worker.name})
+    for writer in runtime.writers.values():
+        writer.stop(max(0.5, deadline - time.monotonic()))
+    for sink in runtime.sinks.values():
+        sink.close()

@@ -1,0 +1,118 @@
+"""Loads a gateway's file and the device maps that it names, keeping on after faults."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from gateway.api.settings import ApiConfig
+from gateway.collect import Collector
+from gateway.devices import DeviceLoader, check_labels
+from gateway.document import Section, printable, shown
+from gateway.errors import ConfigError, GatewayError
+from gateway.namedfiles import with_files
+from gateway.plant import FileConfig, Plant
+from gateway.sinks import SinkConfig, find_sink, installed_sinks
+from gateway.validation import name_fault, outline, repair
+from gateway.yamlfile import read_yaml
+
+MAX_SOCKET_BYTES = 107
+"""Longest path of a Unix socket in Linux."""
+
+_SINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def load_plant(path: Path) -> Plant:
+    """The plant of a gateway's file (an absolute path); ConfigError with all faults."""
+    try:
+        return _Loader(path).load()
+    except ConfigError as error:
+        faults = [f._replace(message=printable(f.message)) for f in error.faults]
+    raise ConfigError(faults)
+
+
+class _Loader(Collector):
+    """Loads one gateway's file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(read_yaml(path))
+        self._path = path
+        self._folder = path.parent
+
+    def load(self) -> Plant:
+        """Go through the whole file."""
+        root = self.document.root
+        file, _ = self.validate(FileConfig, outline(root, "sinks", "buses", "devices"), ())
+        gateway = self.section(("gateway",)) or Section(1, 1)
+        name = gateway.get("name")
+        wrong = name_fault(name) if isinstance(name, str) else None
+        if wrong:
+            self.fault(("gateway", "name"), wrong)
+        labels = check_labels(self, ("gateway", "labels"))
+        api = self._api()
+        sinks = {n: self._sink(n, section) for n, section in self.entries(("sinks",))}
+        devices = DeviceLoader(self, self._folder, name if isinstance(name, str) else "", labels)
+        devices.load()
+        for what in ("sinks", "devices"):
+            section = self.section((what,))
+            if section is not None and not section:
+                self.fault((what,), f"there are no {what}; expected at least one", key=True)
+        if self.faults or file is None:
+            raise ConfigError(self.faults)
+        return Plant(
+            file=self._path,
+            name=file.gateway.name,
+            labels=file.gateway.labels,
+            state_dir=self._folder / file.state_dir,
+            require_clock=file.gateway.require_clock,
+            api=api,
+            writer=file.writer,
+            spool=file.spool,
+            sinks={n: sink for n, sink in sinks.items() if sink is not None},
+            buses=devices.plan(),
+            devices=devices.devices,
+            files=[self._path, *devices.files],
+            warnings=devices.warnings,
+        )
+
+    def _api(self) -> ApiConfig:
+        section = self.section(("api",))
+        if section is None:
+            return ApiConfig.model_validate({})
+        usable = repair(ApiConfig, section)
+        if usable is None:
+            return ApiConfig.model_validate({})
+        api, faults = with_files(usable, self._folder)
+        for key, message in faults:
+            self.fault(("api", key), message)
+        if len(os.fsencode(api.socket)) > MAX_SOCKET_BYTES:
+            message = f"{shown(api.socket)} is too long for a socket"
+            self.fault(("api", "socket"), f"{message}; expected at most {MAX_SOCKET_BYTES} bytes")
+        if not faults:
+            try:
+                api.read_token()
+            except GatewayError as error:
+                self.fault(("api", "token_file"), str(error))
+        return api
+
+    def _sink(self, name: str, section: Section) -> SinkConfig | None:
+        path = ("sinks", name)
+        if not _SINK_NAME.fullmatch(name) and not name_fault(name):
+            message = f"'{name}' names a folder; use only letters, digits, _ and -"
+            self.fault(path, message, key=True)
+        kind = self.choice(section, path, "type", installed_sinks)
+        if kind is None:
+            return None
+        try:
+            config_class = find_sink(kind).config_class
+        except GatewayError as error:
+            self.fault((*path, "type"), str(error))
+            return None
+        _, usable = self.validate(config_class, section, path)
+        if usable is None:
+            return None
+        config, faults = with_files(usable, self._folder)
+        for key, message in faults:
+            self.fault((*path, key), message)
+        return config

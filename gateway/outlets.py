@@ -1,0 +1,179 @@
+"""How batches leave a writer, and the straight way into a sink that is durable itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from gateway.deliver import Backoff
+from gateway.errors import SinkUnavailable
+from gateway.health import Heartbeats
+from gateway.losses import Cause
+from gateway.manifest import Span, merge_spans
+from gateway.model import Table
+from gateway.sinks import DurableSink, Selected
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Lost: TypeAlias = Callable[[Cause, Span, str], None]
+
+OWN_TABLES = "gateway_"
+"""Tables of what the gateway says of itself begin so; they are spooled apart and go last."""
+
+
+def spans_of(rows: Iterable[Selected]) -> list[Span]:
+    """What a batch of rows holds, by table."""
+    return merge_spans(
+        Span(row.table.device, row.table.key, 1, row.time_ns, row.time_ns) for row, _ in rows
+    )
+
+
+class Outlet(ABC):
+    """One way out of a writer; used by its thread, apart from `status`."""
+
+    def __init__(self, name: str, lost: Lost) -> None:
+        self.name = name
+        self._lost = lost
+        self._faulty: set[Table] = set()
+
+    def open(self) -> None:  # noqa: B027 - not every outlet has something to open
+        """Find what an earlier run left. Never raises."""
+
+    def interrupted(self) -> dict[tuple[str, str], int]:
+        """After an unclean stop: the last stored time of each (device, table), ns; asked once."""
+        return {}
+
+    def begin_round(self) -> None:  # noqa: B027
+        """Rows are about to be taken from the hub."""
+
+    @abstractmethod
+    def write(self, rows: Sequence[Selected]) -> None:
+        """Take a batch, which may be empty, and do what is due. Never raises on purpose."""
+
+    @abstractmethod
+    def finish(self, stop_at_s: float) -> None:
+        """The last batch was written: end before that monotonic time."""
+
+    @abstractmethod
+    def status(self) -> dict[str, Any]:
+        """What is known of the sink."""
+
+    def each_table(
+        self, rows: Sequence[Selected], work: Callable[[Sequence[Selected]], T]
+    ) -> list[T]:
+        """Do the work for all rows, or table by table where it fails: a fault costs one table."""
+        try:
+            return [work(rows)]
+        except SinkUnavailable:
+            raise
+        except Exception:
+            by_table: dict[Table, list[Selected]] = {}
+            for selected in rows:
+                by_table.setdefault(selected.row.table, []).append(selected)
+        out = []
+        for table, chosen in by_table.items():
+            try:
+                out.append(work(chosen))
+            except SinkUnavailable:
+                raise
+            except Exception as error:
+                self._fault(table, chosen, error)
+        return out
+
+    def _fault(self, table: Table, rows: Sequence[Selected], error: Exception) -> None:
+        if table not in self._faulty:
+            self._faulty.add(table)
+            extra = {"sink": self.name, "device": table.device, "table": table.key}
+            text = "sink %s cannot encode %r"
+            log.error(text, self.name, table, extra=extra, exc_info=error)
+        for span in spans_of(rows):
+            self._lost("encode_fault", span, repr(error)[:200])
+
+
+class DirectOutlet(Outlet):
+    """To a sink that is durable itself. While it cannot store, rows wait in the hub's queue."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: DurableSink,
+        lost: Lost,
+        reset: Callable[[], None],
+        stop: threading.Event,
+        heartbeats: Heartbeats,
+        backoff: Backoff,
+    ) -> None:
+        super().__init__(name, lost)
+        self._sink = sink
+        self._reset = reset
+        self._stop = stop
+        self._heartbeats = heartbeats
+        self._backoff = backoff
+        self._state = "good"
+        self._error: str | None = None
+        self._pending_rows = 0
+        self._pending_since_s: float | None = None
+        self._rows_stored = 0
+        self._values_stored = 0
+        self._last_stored_s: float | None = None
+
+    def write(self, rows: Sequence[Selected]) -> None:
+        """Store a batch, and do not return before it is stored or the writer stops."""
+        if not rows:
+            return
+        self._pending_rows, self._pending_since_s = len(rows), time.monotonic()
+        failures = 0
+        while True:
+            try:
+                self.each_table(rows, self._store)
+                break
+            except SinkUnavailable as error:
+                failures += 1
+                self._error = str(error)
+                self._state = "blocked" if error.operator else "retrying"
+                if failures == 1:
+                    extra = {"sink": self.name, "state": self._state, "error": self._error}
+                    log.warning("sink %s lost: %s", self.name, error, extra=extra)
+                pause_s = self._backoff.pause_s(failures, error)
+                self._heartbeats.beat(f"sink {self.name}: write", pause_s + 30.0)
+                if self._stop.wait(pause_s) and failures > 1:
+                    for span in spans_of(rows):
+                        self._lost("spool_unwritable", span, str(error)[:200])
+                    break
+        if failures and not self._stop.is_set():
+            log.info("sink %s is back", self.name, extra={"sink": self.name, "state": "good"})
+            self._reset()
+            self._state, self._error = "good", None
+        self._pending_rows, self._pending_since_s = 0, None
+
+    def _store(self, rows: Sequence[Selected]) -> None:
+        self._sink.store(rows)
+        self._rows_stored += len(rows)
+        self._values_stored += sum(len(s.row.table.columns) for s in rows)
+        self._last_stored_s = time.monotonic()
+
+    def finish(self, stop_at_s: float) -> None:
+        """Nothing waits here."""
+        self._heartbeats.forget(f"sink {self.name}: write")
+
+    def status(self) -> dict[str, Any]:
+        """State and counters."""
+        now = time.monotonic()
+        since, last = self._pending_since_s, self._last_stored_s
+        return {
+            "state": self._state,
+            "error": self._error,
+            "rows_stored": self._rows_stored,
+            "rows_rejected": 0,
+            "values_stored": self._values_stored,
+            "pending_rows": self._pending_rows,
+            "pending_batches": int(self._pending_rows > 0),
+            "spool_bytes": None,
+            "spool_age_s": None if since is None else round(now - since, 3),
+            "last_stored_s": None if last is None else round(now - last, 3),
+        }

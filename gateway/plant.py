@@ -1,0 +1,87 @@
+"""The gateway's file as settings, and the plant that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from gateway.api.settings import ApiConfig
+from gateway.driver import BusConfig, DeviceConfig, Driver, Settings
+from gateway.sinks import SinkConfig
+from gateway.spool import SpoolConfig
+from gateway.writer import WriterConfig
+
+
+class GatewayConfig(Settings):
+    """``gateway:``, what this gateway is called."""
+
+    name: str = Field(description="Name of this gateway; the label `gateway` of every row.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels of every row of every device."
+    )
+    require_clock: bool = Field(
+        False,
+        description="true: values are UNCERTAIN `clock` while this PC's clock is not synchronised. "
+        "The status tells the state of the clock either way.",
+    )
+
+
+class FileConfig(Settings):
+    """The gateway's file."""
+
+    gateway: GatewayConfig = Field(description="What this gateway is called.")
+    state_dir: Path = Field(
+        Path("/var/lib/edge-gateway"),
+        description="Folder of spools, historian and alarm state; locked by the daemon.",
+    )
+    api: ApiConfig = Field(
+        default_factory=partial(ApiConfig.model_validate, {}),
+        description="Status socket, live page and metrics.",
+    )
+    writer: WriterConfig = Field(
+        default_factory=partial(WriterConfig.model_validate, {}),
+        description="How rows become batches.",
+    )
+    spool: SpoolConfig = Field(
+        default_factory=partial(SpoolConfig.model_validate, {}),
+        description="Bounds of what waits for each sink.",
+    )
+    sinks: dict[str, SinkConfig] = Field(description="Where the data goes, by name.")
+    buses: dict[str, BusConfig] = Field(
+        default_factory=dict, description="Connections that several devices share, by name."
+    )
+    devices: dict[str, DeviceConfig] = Field(description="What is read, by name.")
+
+
+@dataclass(slots=True)
+class BusPlan:
+    """What one thread polls: the enabled devices of a bus, or one device that has none."""
+
+    name: str
+    bus: Any
+    devices: list[Driver]
+
+
+@dataclass(slots=True)
+class Plant:
+    """A checked configuration, ready to run; can be pickled."""
+
+    file: Path
+    name: str
+    labels: dict[str, str]
+    state_dir: Path
+    require_clock: bool
+    api: ApiConfig
+    writer: WriterConfig
+    spool: SpoolConfig
+    sinks: dict[str, SinkConfig]
+    buses: list[BusPlan] = field(default_factory=list)
+    devices: dict[str, Driver] = field(default_factory=dict)
+    """All devices, those that are not enabled too."""
+    files: list[Path] = field(default_factory=list)
+    """All files that were read."""
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,140 @@
+"""What a spool does about damage: salvage a segment, and never forget to report a loss."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+
+from gateway.losses import Cause
+from gateway.manifest import Span
+from gateway.segment import Damaged, Segment, Stored
+
+KEEP_CORRUPT = 3
+"""Damaged files kept for a look, newest first."""
+
+Note: TypeAlias = tuple[Cause, Span, str]
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the file itself is wrong, rather than the disk or the moment."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        # SQLITE_ERROR: the table is gone, as after the loss of the write-ahead log
+        return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    return isinstance(error, Damaged)
+
+
+def rescue(
+    segment: Segment, memory: Mapping[int, Stored]
+) -> tuple[list[tuple[int, Stored]], list[Span]]:
+    """Set a damaged segment aside and make it anew from what can be read or is in ``memory``.
+
+    Returns the batches kept and the spans of those lost, which its manifest file names. A second
+    call after a crash in the middle goes on with the file that was set aside first.
+    """
+    expected = segment.manifest.pending()
+    for batch_id in segment.done:
+        expected.pop(batch_id, None)
+    there = segment.path.exists()
+    aside = segment.set_aside(time.time_ns()) if there else _newest_aside(segment)
+    ids = set(expected)
+    with suppress(sqlite3.Error, OSError):
+        ids.update(aside.after(0, 1_000_000))
+    ids.difference_update(segment.done)
+    found = dict(aside.salvage(sorted(ids - memory.keys())))
+    aside.close()
+    kept = sorted({**found, **memory}.items())
+    segment.refill(kept)
+    lost = sorted(expected.keys() - dict(kept).keys())
+    with suppress(OSError):
+        segment.manifest.append({"done": [*segment.done, *lost]}, sync=True)
+    _prune(segment.path.parent)
+    return kept, [span for batch_id in lost for span in expected[batch_id]]
+
+
+def _asides(folder: Path, name: str = "*.db") -> list[Path]:
+    found = [p for p in folder.glob(f"{name}.corrupt-*") if p.name.rsplit("-", 1)[1].isdigit()]
+    return sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
+
+
+def _newest_aside(segment: Segment) -> Segment:
+    found = _asides(segment.path.parent, segment.path.name)
+    aside = Segment(segment.path.parent, segment.number, segment.family)
+    if found:
+        aside.path = found[-1]
+    return aside
+
+
+def _prune(folder: Path) -> None:
+    for path in _asides(folder)[:-KEEP_CORRUPT]:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+class LossNotes:
+    """Losses on disk until their own rows are: a crash in between must not make them silent."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+        self._lines: list[bytes] = []
+        self._before = 0
+
+    def load(self) -> list[Note]:
+        """Losses that an earlier run noted and may not have reported."""
+        notes: list[Note] = []
+        with suppress(OSError):
+            for line in self._path.read_bytes().split(b"\n"):
+                with suppress(orjson.JSONDecodeError, TypeError, ValueError):
+                    cause, span, detail = orjson.loads(line)
+                    notes.append((cause, Span(*span), detail))
+        self._lines = [_line(note) for note in notes]
+        return notes
+
+    def add(self, notes: Sequence[Note]) -> None:
+        """Note losses before they happen. A full disk does not stop it: they are reported."""
+        lines = [_line(note) for note in notes]
+        self._lines += lines
+        with suppress(OSError):
+            if self._fd is None:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            os.write(self._fd, b"".join(lines))
+            os.fdatasync(self._fd)
+
+    def begin_round(self) -> None:
+        """What is noted by now has been published and is in the rows taken next."""
+        self._before = len(self._lines)
+
+    def settled(self) -> None:
+        """The rows taken at the beginning of this round are on disk."""
+        if not self._before:
+            return
+        self._lines = self._lines[self._before :]
+        self._before = 0
+        self.close()
+        with suppress(OSError):
+            _replace(self._path, self._lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _line(note: Note) -> bytes:
+    return orjson.dumps([note[0], list(note[1]), note[2]]) + b"\n"
+
+
+def _replace(path: Path, lines: Iterable[bytes]) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(b"".join(lines))
+    temporary.replace(path)

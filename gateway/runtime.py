@@ -1,0 +1,249 @@
+"""The running gateway as one object: builds every part from a Plant and tells how it does.
+
+It is what the HTTP app sees (`gateway.api.view.GatewayView`); `gateway.daemon` owns its life.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway import __version__
+from gateway.acquire import BusWorker, DeviceState, count_bad
+from gateway.api.view import HistoryResult
+from gateway.config import Plant
+from gateway.driver import Driver, PolledDriver, Probe
+from gateway.errors import DeviceUnavailable, GatewayError
+from gateway.health import Heartbeats, clock_synchronised, process_status
+from gateway.hub import Dropped, Hub
+from gateway.latest import Latest
+from gateway.losses import Loss, LossLedger
+from gateway.model import Mark, Quality, Row
+from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
+from gateway.sinks.historian import HistorianSink
+from gateway.spool import Spool
+from gateway.writer import Writer
+
+T = TypeVar("T")
+
+TURN_S = 30.0
+"""Longest wait for a turn on a bus, for a reading or a probe that a person asked for."""
+
+UNCERTAIN_CLOCK = Mark(Quality.UNCERTAIN, "clock")
+
+
+class Runtime:
+    """All parts of a running gateway. Building it does no I/O on the network."""
+
+    def __init__(self, plant: Plant, config_path: Path) -> None:
+        self.plant = plant
+        self.config_path = config_path
+        self.started = time.monotonic()
+        self.heartbeats = Heartbeats()
+        self.hub = Hub(self._dropped)
+        self.ledger = LossLedger(self.hub.publish, plant.name)
+        self.clock_synchronised: bool | None = clock_synchronised()
+        self.sinks: dict[str, Sink] = {}
+        self.writers: dict[str, Writer] = {}
+        for name, config in plant.sinks.items():
+            sink = find_sink(config.type)(name, config, plant.state_dir)
+            self.sinks[name] = sink
+            self.writers[name] = self._writer(name, sink)
+        self.workers: dict[str, BusWorker] = {}
+        self._worker_of: dict[str, BusWorker] = {}
+        for i, bus in enumerate(plant.buses):
+            polled = [d for d in bus.devices if isinstance(d, PolledDriver)]
+            worker = BusWorker(
+                bus.name,
+                polled,
+                self.hub.publish,
+                self.heartbeats,
+                phase=i / len(plant.buses),
+                whole_mark=self._clock_mark,
+            )
+            self.workers[bus.name] = worker
+            self._worker_of.update({d.name: worker for d in polled})
+
+    def _writer(self, name: str, sink: Sink) -> Writer:
+        subscription = self.hub.subscribe(name, wake_at=self.plant.writer.batch_rows)
+        spool = None
+        if isinstance(sink, RemoteSink):
+            folder = self.plant.state_dir / "spool" / name
+            spool = Spool(folder, self.plant.spool, name, self.ledger.record)
+        elif not isinstance(sink, DurableSink):
+            raise GatewayError(f"sink '{name}': neither remote nor durable")
+        return Writer(
+            name,
+            sink,
+            subscription,
+            self.plant.writer,
+            spool,
+            on_loss=self.ledger.record,
+            heartbeats=self.heartbeats,
+        )
+
+    def _dropped(self, dropped: Dropped) -> None:
+        table = dropped.table
+        if table is self.ledger.table:
+            return  # a loss row that is lost itself cannot be told in another one
+        self.ledger.record(
+            Loss(
+                dropped.subscription,
+                table.device,
+                table.key,
+                dropped.first_ns,
+                dropped.last_ns,
+                dropped.rows,
+                "hub_overflow",
+            )
+        )
+
+    def _clock_mark(self) -> Mark | None:
+        if self.plant.require_clock and self.clock_synchronised is False:
+            return UNCERTAIN_CLOCK
+        return None
+
+    # -- what the HTTP app sees ---------------------------------------------------------------
+
+    @property
+    def latest(self) -> Latest:
+        """The latest row of every table."""
+        return self.hub.latest
+
+    def devices(self) -> Mapping[str, Driver]:
+        """All configured devices by name."""
+        return self.plant.devices
+
+    def read_device(self, name: str) -> list[Row]:
+        """Read every group once, in the thread of the device's bus, between two polls."""
+        return self._call(
+            name, lambda driver: [row for group in driver.groups for row in driver.read(group)]
+        )
+
+    def probe_device(self, name: str, address: str) -> Probe:
+        """Read one address once, in the thread of the device's bus."""
+        return self._call(name, lambda driver: driver.probe(address))
+
+    def _call(self, name: str, work: Callable[[PolledDriver], T]) -> T:
+        worker = self._worker_of.get(name)
+        if worker is None:
+            raise GatewayError(f"device '{name}' is disabled in the configuration")
+        try:
+            return worker.call(name, work).result(TURN_S)
+        except FutureTimeout:
+            raise DeviceUnavailable("busy", f"no turn on its bus within {TURN_S:g} s") from None
+
+    def history(
+        self, device: str, tag: str, from_ns: int, to_ns: int, max_points: int
+    ) -> HistoryResult | None:
+        """Read back from the historian; None where there is none."""
+        for sink in self.sinks.values():
+            if isinstance(sink, HistorianSink):
+                return sink.query(device, tag, from_ns, to_ns, max_points)
+        return None
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether every device has had its first round, or a reason why not."""
+        waiting = [d.name for w in self.workers.values() for d in w.devices if not d.attempted]
+        if waiting:
+            return False, f"first round not done: {', '.join(waiting)}"
+        states = [d.state for w in self.workers.values() for d in w.devices]
+        if states and "good" not in states and any(s != "disabled" for s in states):
+            return False, "no device answers"
+        return True, "ready"
+
+    def status(self) -> dict[str, Any]:
+        """The status document; see `gateway.api.view`."""
+        devices = {
+            d.name: self._device_status(worker.name, d)
+            for worker in self.workers.values()
+            for d in worker.devices
+        }
+        sinks = {
+            name: {**writer.status(), **self.sinks[name].status()}
+            for name, writer in self.writers.items()
+        }
+        problems = self._problems(devices, sinks)
+        return {
+            "gateway": {
+                "name": self.plant.name,
+                "version": __version__,
+                "pid": os.getpid(),
+                "uptime_s": round(time.monotonic() - self.started, 1),
+                "config": str(self.config_path),
+                "state_dir": str(self.plant.state_dir),
+                **process_status(),
+            },
+            "state": "degraded" if problems else "good",
+            "problems": problems,
+            "devices": devices,
+            "sinks": sinks,
+            "losses": self.ledger.status(),
+            "clock": {"synchronised": self.clock_synchronised},
+        }
+
+    def _device_status(self, bus: str, device: DeviceState) -> dict[str, Any]:
+        tags = sum(len(t.columns) for g in device.driver.groups for t in g.tables)
+        tags_bad = sum(count_bad(row) for row in self.latest.rows(device.name))
+        state: str = device.state
+        if state == "good" and (tags_bad or device.quarantined):
+            state = "degraded"
+        facts = dict(device.facts)
+        return {
+            "driver": device.driver.config.driver,
+            "bus": bus,
+            "state": state,
+            "reason": device.reason,
+            "since_s": round(time.monotonic() - device.since, 1),
+            "endpoint": str(facts.pop("endpoint", "")),
+            "connects": device.connects,
+            "polls": device.polls,
+            "errors": device.errors,
+            "late_ticks": sum(c.missed for c in device.clocks),
+            "lateness_ms": device.lateness.milliseconds(),
+            "read_ms": device.reading.milliseconds(),
+            "tags": tags,
+            "tags_bad": tags_bad,
+            "quarantined": [
+                {"table": table, "tag": tag, "reason": reason}
+                for table, tag, reason in device.quarantined[:100]
+            ],
+            "facts": facts,
+            "groups": [
+                {
+                    "name": c.group.name,
+                    "interval_s": c.group.interval_s,
+                    "polls": c.polls,
+                    "missed": c.missed,
+                }
+                for c in device.clocks
+            ],
+        }
+
+    def _problems(self, devices: dict[str, Any], sinks: dict[str, Any]) -> list[str]:
+        problems = []
+        for name, device in devices.items():
+            if device["state"] == "lost":
+                problems.append(f"device {name}: {device['reason']} for {device['since_s']:.0f} s")
+            elif device["state"] == "degraded":
+                problems.append(f"device {name}: {device['tags_bad']} of {device['tags']} tags bad")
+            problems += [
+                f"device {name}, group {group['name']}: {group['missed']} polls skipped; "
+                f"its interval of {group['interval_s']:g} s is too short"
+                for group in device["groups"]
+                if group["missed"] > max(1, group["polls"] // 100)
+            ]
+        for name, sink in sinks.items():
+            if sink["state"] != "good":
+                problems.append(f"sink {name}: {sink['error'] or sink['state']}")
+        if self.plant.require_clock and self.clock_synchronised is False:
+            problems.append("the clock of this PC is not synchronised")
+        problems += [
+            f"{name} has been stuck for {silent_s:.0f} s"
+            for name, silent_s in self.heartbeats.silent().items()
+        ]
+        return problems

@@ -1,0 +1,177 @@
+"""JSON Schema of the gateway's file and of device maps, for editors; and what is made of it.
+
+``python -m gateway.schema --write`` renews configs/schema and docs/reference-config.md,
+``--check`` says whether they are what the code says.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
+
+from gateway.driver import Driver, find_driver, installed_drivers
+from gateway.maps import GroupConfig, MapConfig
+from gateway.plant import FileConfig
+from gateway.reference import reference
+from gateway.sinks import find_sink, installed_sinks
+
+Schema: TypeAlias = dict[str, Any]
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA_DIR = Path("configs/schema")
+REFERENCE = Path("docs/reference-config.md")
+
+
+def json_schema() -> Schema:
+    """The schema of the gateway's file, with all installed drivers and sinks."""
+    schema = _of(FileConfig, "")
+    definitions = schema["$defs"]
+    for unused in ("SinkConfig", "BusConfig", "DeviceConfig"):
+        del definitions[unused]
+    sinks, buses, devices = [], [], []
+    for name in installed_sinks():
+        sinks.append(_define(definitions, f"sink.{name}", find_sink(name).config_class))
+        _fix(definitions[f"sink.{name}"], "type", name)
+    for name in installed_drivers():
+        driver = find_driver(name)
+        devices.append(_define(definitions, f"device.{name}", driver.config_class))
+        device = definitions[f"device.{name}"]
+        _fix(device, "driver", name)
+        if driver.bus_class is not None:
+            buses.append(_define(definitions, f"bus.{name}", driver.bus_class))
+            _fix(definitions[f"bus.{name}"], "driver", name)
+            required = [k for k in device["required"] if k != "driver"]
+            definitions[f"device.{name}-on-bus"] = {**device, "required": [*required, "bus"]}
+            devices.append({"$ref": f"#/$defs/device.{name}-on-bus"})
+    for key, choices in (("sinks", sinks), ("buses", buses), ("devices", devices)):
+        schema["properties"][key]["additionalProperties"] = {"anyOf": choices}
+    return {"$schema": DRAFT, "title": "Gateway configuration", **schema}
+
+
+def map_schema(name: str) -> Schema:
+    """The schema of the device maps of one driver."""
+    schema = _of(_map_model(find_driver(name)), "")
+    _fix(schema, "driver", name)
+    tag = schema["$defs"][find_driver(name).tag_class.__name__]
+    for key in ("address", "at"):  # a number is taken as it is written
+        choices = tag["properties"][key].setdefault("anyOf", [])
+        if {"type": "number"} not in choices:
+            choices[:] = [c for c in choices if c.get("type") != "integer"]
+            choices.insert(1, {"type": "number"})
+    return {"$schema": DRAFT, "title": f"Device map of driver {name}", **schema}
+
+
+def schema_files() -> dict[str, str]:
+    """File name in configs/schema -> its text."""
+    schemas = {"gateway.json": json_schema()}
+    schemas |= {f"map-{name}.json": map_schema(name) for name in installed_drivers()}
+    return {name: json.dumps(s, indent=1, ensure_ascii=False) + "\n" for name, s in schemas.items()}
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file, relative to the project, with its text."""
+    files = {SCHEMA_DIR / name: text for name, text in schema_files().items()}
+    maps = {name: map_schema(name) for name in installed_drivers()}
+    files[REFERENCE] = reference(json_schema(), maps)
+    return files
+
+
+def stale(root: Path) -> list[Path]:
+    """The generated files under ``root`` that are not what the code says."""
+    return [
+        file
+        for file, text in generated().items()
+        if not (root / file).is_file() or (root / file).read_text("utf-8") != text
+    ]
+
+
+def write(root: Path) -> None:
+    """Renew the generated files under ``root``."""
+    for file, text in generated().items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(text, "utf-8")
+
+
+def _map_model(driver: type[Driver]) -> type[BaseModel]:
+    tag: Any = driver.tag_class
+    tags: Any = dict[str, tag]
+    group: Any = create_model(
+        "Group", __base__=GroupConfig, tags=(tags, _copy(GroupConfig, "tags"))
+    )
+    group.__doc__ = GroupConfig.__doc__
+    model: type[BaseModel] = create_model(
+        "Map",
+        __base__=MapConfig,
+        modules=(dict[str, tags], _copy(MapConfig, "modules")),
+        groups=(dict[str, group], _copy(MapConfig, "groups")),
+    )
+    model.__doc__ = MapConfig.__doc__
+    return model
+
+
+def _copy(model: type[BaseModel], field: str) -> FieldInfo:
+    info = model.model_fields[field]
+    if info.is_required():
+        return FieldInfo(description=info.description)
+    return FieldInfo(default_factory=info.default_factory, description=info.description)
+
+
+def _of(model: type[BaseModel], prefix: str) -> Schema:
+    """A model's schema; the names of what it contains get the prefix."""
+    schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+    inner = schema.pop("$defs", {})
+    bare: Schema = _without_titles(schema)
+    bare["$defs"] = {prefix + name: _without_titles(s) for name, s in inner.items()}
+    return bare
+
+
+def _define(definitions: Schema, name: str, model: type[BaseModel]) -> Schema:
+    schema = _of(model, f"{name}.")
+    definitions.update(schema.pop("$defs"))
+    definitions[name] = schema
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _fix(schema: Schema, key: str, value: str) -> None:
+    """Make an entry required, with only this value."""
+    field = schema["properties"][key]
+    schema["properties"][key] = {"const": value, "description": field["description"]}
+    schema["required"] = [key, *(k for k in schema.get("required", ()) if k != key)]
+
+
+def _without_titles(node: Any, *, names: bool = False) -> Any:
+    """Without the titles that only repeat names; ``names``: the keys here are users' words."""
+    if isinstance(node, list):
+        return [_without_titles(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        k: _without_titles(v, names=k == "properties" and not names)
+        for k, v in node.items()
+        if names or k != "title"
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the generated files, or check them (exit 1 where they are stale)."""
+    root = Path.cwd()
+    if list(arguments) == ["--write"]:
+        write(root)
+        return 0
+    if list(arguments) != ["--check"]:
+        sys.stderr.write("usage: python -m gateway.schema --write|--check\n")
+        return 2
+    old = stale(root)
+    for file in old:
+        sys.stderr.write(f"{file} is stale; run: python -m gateway.schema --write\n")
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

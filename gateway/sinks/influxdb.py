@@ -1,0 +1,267 @@
+"""InfluxDB 2 and what speaks its write API, by the official client's WriteService.
+
+Only 204 means stored. Source: the InfluxDB v2 API reference, "Write data".
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import re
+import time
+import zlib
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
+from pydantic import Field, field_validator, model_validator
+
+from gateway.errors import Rejected, SinkUnavailable, TooLarge
+from gateway.sinks import Payload, RemoteSink, Selected, SinkConfig
+from gateway.sinks import lineprotocol as lp
+from gateway.sinks.bounded_http import Transport
+from gateway.sinks.lineencoder import LineEncoder
+from gateway.sinks.narrow import NarrowEncoder
+from gateway.sinks.payload import Described, plain_body
+
+log = logging.getLogger(__name__)
+
+GZIP = "lp+gzip"
+PLAIN = "lp"
+
+
+class InfluxConfig(SinkConfig):
+    """A sink of type ``influxdb``."""
+
+    url: str = Field(description="Address of the server, e.g. http://localhost:8086.")
+    org: str = Field("", description="Organisation; ignored by servers that have none.")
+    bucket: str = Field(min_length=1, description="Bucket that the rows go to.")
+    token_file: Path | None = Field(
+        None, strict=False, description="File that holds the API token; only its owner may read it."
+    )
+    token_credential: str | None = Field(
+        None, description="Or: name of the systemd credential that holds the token."
+    )
+    layout: Literal["wide", "narrow"] = Field(
+        "wide", description="wide: a column (field) a tag. narrow: a line a tag, label `tag`."
+    )
+    max_columns: int = Field(
+        200, ge=0, description="wide: tables with more columns are cut in several; 0: never cut."
+    )
+    timeout_s: float = Field(
+        10.0, gt=0, le=120, description="Longest wait for one request, in seconds."
+    )
+    gzip: bool = Field(True, description="Compress what is sent and spooled.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        parsed = urllib3.util.parse_url(value)
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError(f"'{value}' is no address; expected e.g. http://localhost:8086")
+        if parsed.auth or parsed.query or parsed.fragment:
+            raise ValueError("the address holds more than a server and a path; expected no more")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_token(self) -> InfluxConfig:
+        if self.token_file is not None and self.token_credential is not None:
+            raise ValueError("token_file and token_credential exclude each other; give one")
+        return self
+
+
+class InfluxSink(RemoteSink):
+    """Writes line protocol to ``/api/v2/write``. Used by two threads: one encodes, one delivers."""
+
+    config_class = InfluxConfig
+    config: InfluxConfig
+
+    def __init__(self, name: str, config: InfluxConfig, state_dir: Path) -> None:
+        super().__init__(name, config, state_dir)
+        narrow = config.layout == "narrow"
+        self._encoder = NarrowEncoder() if narrow else LineEncoder(config.max_columns)
+        self._client: InfluxDBClient | None = None
+        self._service: WriteService | None = None
+        self._transport = Transport()
+        self._closed = False
+        self._warned = False
+
+    # -- encoding
+
+    def encode(self, rows: Sequence[Selected]) -> list[Payload]:
+        """The rows as line protocol, in payloads of about 4 MB of text."""
+        return [
+            Payload(self._pack(text), GZIP if self.config.gzip else PLAIN, count, values)
+            for text, count, values in self._encoder.encode(rows)
+            if text
+        ]
+
+    def _pack(self, text: bytes) -> bytes:
+        if not self.config.gzip:
+            return text
+        packer = zlib.compressobj(1, wbits=31)
+        return packer.compress(text) + packer.flush()
+
+    def split(self, body: bytes, format: str) -> list[bytes]:
+        """The lines in two halves."""
+        if format not in (GZIP, PLAIN):
+            return [body]
+        lines = plain_body(body, format).splitlines(keepends=True)
+        if len(lines) < 2:
+            return [body]
+        middle = len(lines) // 2
+        halves = [b"".join(lines[:middle]), b"".join(lines[middle:])]
+        if format == PLAIN:
+            return halves
+        packers = [zlib.compressobj(1, wbits=31) for _ in halves]
+        return [p.compress(half) + p.flush() for p, half in zip(packers, halves, strict=True)]
+
+    def describe(self, body: bytes, format: str) -> Described:
+        """What a payload of one line is about."""
+        line = plain_body(body, format)
+        measurement, labels, time_ns = lp.identity(line)
+        module = labels.get("module")
+        table = f"{measurement}.{module}" if module else measurement
+        return Described(labels.get("device", "?"), table, time_ns, lp.count_fields(line))
+
+    # -- delivering
+
+    def deliver(self, body: bytes, format: str) -> None:
+        """Send one payload; returning means that the server answered 204."""
+        if format not in (GZIP, PLAIN):
+            raise Rejected(f"a payload of format {format} is not for InfluxDB")
+        service = self._connected()
+        try:
+            _, status, _ = service.post_write_with_http_info(  # type: ignore[no-untyped-call]
+                self.config.org,
+                self.config.bucket,
+                body,
+                precision="ns",
+                content_encoding="gzip" if format == GZIP else "identity",
+                content_type="text/plain; charset=utf-8",
+                _request_timeout=self.config.timeout_s * 1000.0,
+                _return_http_data_only=False,
+                urlopen_kw={"redirect": False, "retries": False},
+            )
+        except ApiException as error:
+            self._refused(error)
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+            raise SinkUnavailable(_network_fault(error, self.config.timeout_s)) from error
+        except ValueError as error:  # a token or address that no request can be made of
+            self._forget()
+            raise SinkUnavailable(f"no request can be made: {error}", operator=True) from error
+        else:
+            if status != 204:
+                # a captive portal or another server: nobody said that the rows are stored
+                raise SinkUnavailable(f"the server answered {status} instead of 204")
+
+    def _refused(self, error: ApiException) -> None:
+        status = int(error.status or 0)
+        words = f"{status} {_words(error)}".strip()
+        if status == 413:
+            raise TooLarge(words) from error
+        if status in (400, 422):
+            raise Rejected(words) from error
+        if status in (401, 403, 404):
+            if status == 401:
+                self._forget()  # the token may have been changed: read it again
+            raise SinkUnavailable(words, operator=True) from error
+        if status == 0:
+            raise SinkUnavailable(f"TLS: {error.reason}", operator=True) from error
+        headers: Any = error.headers or {}
+        raise SinkUnavailable(words, _retry_after_s(headers.get("Retry-After"))) from error
+
+    def _connected(self) -> WriteService:
+        if self._closed:
+            raise SinkUnavailable("closed")
+        if self._service is None:
+            client = InfluxDBClient(
+                url=self.config.url,
+                token=self._token(),
+                org=self.config.org,
+                enable_gzip=False,  # it would compress a second time
+                retries=False,
+                connection_pool_maxsize=1,
+            )
+            self._transport.install(client.api_client.rest_client.pool_manager)
+            self._client, self._service = client, WriteService(client.api_client)  # type: ignore[no-untyped-call]
+        return self._service
+
+    def _token(self) -> str:
+        path = self.config.token_file
+        if self.config.token_credential is not None:
+            folder = os.environ.get("CREDENTIALS_DIRECTORY")
+            if not folder:
+                text = "token_credential needs systemd's $CREDENTIALS_DIRECTORY, which is not set"
+                raise SinkUnavailable(text, operator=True)
+            path = Path(folder) / self.config.token_credential
+        if path is None:
+            return ""
+        try:
+            if path.stat().st_mode & 0o004 and not self._warned:
+                self._warned = True
+                text = "sink %s: everybody on this machine can read the token in %s"
+                log.warning(text, self.name, path, extra={"sink": self.name})
+            token = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SinkUnavailable(f"no token: {error}", operator=True) from error
+        if not token.isascii() or not token.isprintable() or not token:
+            raise SinkUnavailable(f"{path} holds no token", operator=True)
+        return token
+
+    def _forget(self) -> None:
+        client, self._client, self._service = self._client, None, None
+        if client is not None:
+            client.api_client.rest_client.pool_manager.clear()
+
+    def close(self) -> None:
+        """End a request that is under way and close the connection."""
+        self._closed = True
+        self._transport.interrupt()
+        self._forget()
+
+    def status(self) -> dict[str, Any]:
+        """Where it writes to, and values that line protocol could not take as they were."""
+        return {
+            "url": self.config.url,
+            "bucket": self.config.bucket,
+            "layout": self.config.layout,
+            "values_not_finite": self._encoder.not_finite,
+            "values_as_text": self._encoder.as_text,
+        }
+
+
+def _words(error: ApiException) -> str:
+    """What the server said, in one short line."""
+    said = error.message if isinstance(error.message, str) else str(error.reason or "")
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", said).strip()[:500]
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _network_fault(error: Exception, timeout_s: float) -> str:
+    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # is a TimeoutError to urllib3
+        return f"cannot connect: {found.group(1) if found else error}"[:300]
+    if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if found:
+        return f"the connection failed: {found.group(1)}"
+    return f"the connection failed: {error}"[:300]

@@ -1,0 +1,273 @@
+"""Store and forward: the spool of one sink, a folder of segments that outlives crashes.
+
+Every batch is on disk before it is sent. Two families of segments: ``data``, and ``events`` for
+what the gateway says of itself (alarms, losses), which goes last when room is needed. All of a
+spool is used by one thread; only `Spool.status` may be called from others.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ByteSize, Field, field_validator
+
+from gateway.driver import Settings
+from gateway.errors import GatewayError
+from gateway.losses import Cause, Loss
+from gateway.manifest import Span
+from gateway.rescue import LossNotes
+from gateway.segment import Segment, Stored
+from gateway.shelf import FAMILIES, Batch, Family, Key, Shelf, all_segments
+
+log = logging.getLogger(__name__)
+
+MIN_BYTES = 16_000_000
+SEGMENT_BYTES = 16_000_000
+LOSS_TABLE = "gateway_loss"
+OVERHEAD = 160_000
+"""Room that a write may need on disk besides twice its bytes: log, index and a new segment."""
+
+
+class SpoolConfig(Settings):
+    """``spool:``, the bounds of every sink's own spool."""
+
+    max_bytes: ByteSize = Field(
+        ByteSize(4_000_000_000),
+        description="Most bytes on disk that wait for one sink, e.g. 4GB; the oldest go first.",
+    )
+    max_age_days: float = Field(
+        30.0, gt=0, description="Longest wait for a sink, in days; older batches are given up."
+    )
+
+    @field_validator("max_bytes")
+    @classmethod
+    def _enough(cls, value: ByteSize) -> ByteSize:
+        if value < MIN_BYTES:
+            raise ValueError(f"{value} bytes are too few for a spool; expected at least 16MB")
+        return value
+
+
+class SpoolUnwritable(GatewayError):
+    """The disk takes no batch now; the caller keeps it in memory."""
+
+
+class Spool:
+    """The batches of one sink on disk, bounded in bytes and age."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: SpoolConfig,
+        sink: str,
+        on_loss: Callable[[Loss], None],
+        *,
+        max_bytes: int | None = None,
+        segment_bytes: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.error = ""
+        """Why the disk or a segment failed last; empty once a batch was stored again."""
+        self.rows_lost = 0
+        self.interrupted: dict[tuple[str, str], int] = {}
+        """After an unclean stop: the last spooled time of each table, ns."""
+        self._max_bytes = max_bytes or int(config.max_bytes)
+        self._max_age_s = config.max_age_days * 86400.0
+        self._on_loss = on_loss
+        self._sink = sink
+        self._clock = clock
+        size = segment_bytes or min(SEGMENT_BYTES, self._max_bytes // 8)
+        self._shelves: dict[Family, Shelf] = {
+            family: Shelf(folder, family, size, self.lost, self._failed, clock)
+            for family in FAMILIES
+        }
+        self._last_number = 0
+        self._notes = LossNotes(folder / "losses.jsonl")
+        self._stopped = folder / "stopped"
+
+    def open(self) -> None:
+        """Find what an earlier run left; OSError where the folder cannot be made or read."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        found: set[tuple[int, Family]] = set()
+        for path in self.folder.iterdir():
+            number, _, rest = path.name.partition("-")
+            for family in FAMILIES:
+                if number.isdigit() and rest.startswith(f"{family}."):
+                    self._last_number = max(self._last_number, int(number))
+                    if path.suffix in (".db", ".manifest"):
+                        found.add((int(number), family))
+        now, wall = self._clock(), time.time()
+        for number_, family in sorted(found):
+            segment = Segment(self.folder, number_, family)
+            segment.last_write_s = now
+            with suppress(OSError):
+                written = segment.manifest.path.stat().st_mtime
+                segment.last_write_s = now - max(0.0, wall - written)
+            segment.bytes = segment.size()
+            self._shelves[family].adopt(segment)
+        if found and not self._stopped.exists():
+            self.interrupted = {k: ns for s in self._shelves.values() for k, ns in s.last.items()}
+        self._stopped.unlink(missing_ok=True)
+        for cause, span, detail in self._notes.load():
+            self.lost(cause, span, detail)
+
+    def close(self, *, clean: bool) -> None:
+        """Delete what was delivered and close all files; ``clean``: all rows were spooled."""
+        for shelf in self._shelves.values():
+            shelf.tidy(idle=True)
+            shelf.close()
+        self._notes.close()
+        if clean:
+            with suppress(OSError):
+                self._stopped.touch()
+
+    def begin_round(self) -> None:
+        """Before rows are taken from the hub: losses noted so far are among them as rows."""
+        self._notes.begin_round()
+
+    def put(self, family: Family, batches: Sequence[Stored]) -> list[Batch]:
+        """Store batches in one transaction; they count as taken.
+
+        SpoolUnwritable: none is stored, even after the oldest segments had to go for it.
+        """
+        need = sum(2 * len(b.body) + 240 * len(b.spans) for b in batches) + OVERHEAD
+        self._keep_bound(need)
+        faults = 0
+        while True:
+            try:
+                stored = self._shelves[family].store(batches, self._new_number)
+                break
+            except (sqlite3.Error, OSError) as error:
+                self._failed(str(error))
+                if self._is_full(error):
+                    if self._evict():
+                        continue
+                elif faults < 2:  # a new segment may succeed where the old one failed
+                    faults += 1
+                    continue
+                raise SpoolUnwritable(str(error)) from error
+        self.error = ""
+        if family == "events":
+            self._notes.settled()
+        return stored
+
+    def lost(self, cause: Cause, span: Span, detail: str) -> None:
+        """Rows that were spooled, or could not be, will never reach the sink."""
+        self.rows_lost += span.rows
+        if span.table == LOSS_TABLE:
+            return  # the loss of a loss would be told in a row of the same kind, without end
+        device, table, rows, first_ns, last_ns = span
+        self._on_loss(Loss(self._sink, device, table, first_ns, last_ns, rows, cause, detail))
+
+    def _new_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _failed(self, error: str) -> None:
+        if error != self.error:
+            extra = {"sink": self._sink}
+            log.error("spool of sink %s: %s", self._sink, error, extra=extra)
+        self.error = error
+
+    def _is_full(self, error: Exception) -> bool:
+        if isinstance(error, sqlite3.Error):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                return True
+            if code == sqlite3.SQLITE_CANTOPEN:
+                with suppress(OSError):
+                    disk = os.statvfs(self.folder)
+                    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
+            return False
+        return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(segment.bytes for segment in all_segments(self._shelves.values()))
+
+    def _keep_bound(self, need: int) -> None:
+        while self.size() + need > self._max_bytes:
+            if not self._evict():
+                return
+
+    def _evict(self) -> bool:
+        """Give up the oldest segment, data before events; whether one went."""
+        for family in reversed(FAMILIES):
+            shelf = self._shelves[family]
+            if shelf.segments:
+                return self._give_up(shelf, shelf.segments[0], "spool_bound")
+        return False
+
+    def _give_up(self, shelf: Shelf, segment: Segment, cause: Cause) -> bool:
+        spans = shelf.spans(segment)
+        detail = segment.path.name
+        self._notes.add([(cause, span, detail) for span in spans])
+        try:
+            shelf.drop(segment)
+        except OSError as error:
+            self._failed(str(error))
+            return False
+        for span in spans:
+            self.lost(cause, span, detail)
+        return True
+
+    def settle(self, delivered: Iterable[Key]) -> None:
+        """Note delivered batches; they are deleted with the next write, or by `tick`."""
+        for key in delivered:
+            self._shelves[key.family].settle(key)
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """Batches that were taken go out of memory unsent: they are backlog again."""
+        for key in keys:
+            self._shelves[key.family].release(key)
+
+    def tick(self, *, idle: bool) -> None:
+        """Delete what was delivered and keep the bounds; once a round.
+
+        ``idle``: nothing was stored in this round, so deletions have nothing to ride with.
+        """
+        for shelf in self._shelves.values():
+            shelf.tidy(idle=idle)
+            shelf.survey_one()
+            for segment in list(shelf.segments):
+                if self._clock() - segment.last_write_s > self._max_age_s:
+                    self._give_up(shelf, segment, "spool_age")
+        self._keep_bound(0)
+
+    def backlog(self) -> bool:
+        """Whether batches lie on disk that are not in memory."""
+        segments = all_segments(self._shelves.values())
+        return any(not s.surveyed or s.untaken > 0 for s in segments)
+
+    def take(self, max_batches: int, max_bytes: int) -> list[Batch]:
+        """The oldest batches that are not in memory, events first."""
+        out: list[Batch] = []
+        size = 0
+        for family in FAMILIES:
+            batches = self._shelves[family].take()
+            while len(out) < max_batches and size < max_bytes:
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                out.append(batch)
+                size += len(batch.stored.body)
+            batches.close()  # type: ignore[attr-defined]
+        return out
+
+    def status(self) -> dict[str, Any]:
+        """Batches, rows and bytes that wait; safe to call from another thread."""
+        segments = all_segments(self._shelves.values())
+        return {
+            "pending_batches": sum(s.batches for s in segments),
+            "pending_rows": sum(s.rows for s in segments),
+            "spool_bytes": sum(s.bytes for s in segments),
+            "backlog_since_s": min((s.last_write_s for s in segments if s.untaken), default=None),
+        }

@@ -1,0 +1,171 @@
+"""Out to a remote sink: batches are on disk before they are sent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from gateway.deadletters import DeadLetters
+from gateway.deliver import Backoff, Deliverer
+from gateway.health import Heartbeats
+from gateway.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
+from gateway.manifest import Span
+from gateway.outlets import OWN_TABLES, Lost, Outlet, spans_of
+from gateway.segment import Stored
+from gateway.shelf import Batch, Family
+from gateway.sinks import RemoteSink, Selected
+from gateway.spool import Spool, SpoolUnwritable
+
+log = logging.getLogger(__name__)
+
+
+class SpooledOutlet(Outlet):
+    """To a remote sink: on disk first, then sent by a thread of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: RemoteSink,
+        spool: Spool,
+        lost: Lost,
+        reset: Callable[[], None],
+        ask: Callable[[], None],
+        heartbeats: Heartbeats,
+        backoff: Backoff,
+    ) -> None:
+        super().__init__(name, lost)
+        self._sink = sink
+        self._spool = spool
+        self._reset = reset
+        self._lanes = Lanes(ask)
+        self._unkept_rows = 0
+        letters = DeadLetters(spool.folder / "dead_letters.db")
+        self._deliverer = Deliverer(
+            name, sink, self._lanes, letters, self._rejected, reset, heartbeats, backoff
+        )
+        self._thread = threading.Thread(
+            target=self._deliverer.run, name=f"deliver {name}", daemon=True
+        )
+        self._is_open = False
+
+    def open(self) -> None:
+        """Open the spool and start to deliver."""
+        self._try_open()
+        self._thread.start()
+
+    def _try_open(self) -> None:
+        try:
+            self._spool.open()
+            self._is_open = True
+        except OSError as error:
+            if self._spool.error != str(error):
+                log.error("sink %s: no spool: %s", self.name, error, extra={"sink": self.name})
+            self._spool.error = str(error)
+
+    def interrupted(self) -> dict[tuple[str, str], int]:
+        """What the spool found at its opening."""
+        found, self._spool.interrupted = self._spool.interrupted, {}
+        return found
+
+    def begin_round(self) -> None:
+        """Losses noted so far are among the rows taken next."""
+        self._spool.begin_round()
+
+    def write(self, rows: Sequence[Selected]) -> None:
+        """Encode and spool a batch; keep the spool tidy and the lanes filled."""
+        if not self._is_open:
+            self._try_open()
+        self._settle()
+        events = [s for s in rows if s.row.table.name.startswith(OWN_TABLES)]
+        data = [s for s in rows if not s.row.table.name.startswith(OWN_TABLES)] if events else rows
+        if data:
+            self._put("data", data)
+        if events:
+            self._put("events", events)
+        if self._is_open:
+            self._spool.tick(idle=not rows)
+            if self._lanes.wants_backlog() and self._spool.backlog():
+                batches = self._spool.take(BACKLOG_BATCHES, BACKLOG_BYTES)
+                self._lanes.add_backlog(batches, self._spool.backlog())
+
+    def _settle(self) -> None:
+        done = self._lanes.take_finished()
+        self._spool.settle(b.key for b in done if b.key is not None)
+        self._unkept_rows -= sum(b.stored.rows for b in done if b.key is None)
+
+    def _encode(self, rows: Sequence[Selected]) -> list[Stored]:
+        out = []
+        at = 0
+        for payload in self._sink.encode(rows):
+            spans = spans_of(rows[at : at + payload.rows])
+            at += payload.rows
+            body, format_, count, values = payload
+            out.append(Stored(body, format_, count, values, tuple(spans)))
+        return out
+
+    def _put(self, family: Family, rows: Sequence[Selected]) -> None:
+        stored = [s for group in self.each_table(rows, self._encode) for s in group]
+        try:
+            if not self._is_open:
+                raise SpoolUnwritable(self._spool.error)
+            batches = self._spool.put(family, stored)
+        except SpoolUnwritable:
+            now = time.monotonic()
+            batches = [Batch(None, s, now) for s in stored]
+            self._unkept_rows += sum(s.rows for s in stored)
+        pushed_out = self._lanes.add_live(batches)
+        self._spool.release(b.key for b in pushed_out if b.key is not None)
+        self._drop_unkept(pushed_out)
+
+    def _drop_unkept(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            if batch.key is None:
+                self._unkept_rows -= batch.stored.rows
+                for span in batch.stored.spans:
+                    self._lost("spool_unwritable", span, self._spool.error[:200])
+
+    def _rejected(self, spans: list[Span], words: str) -> None:
+        self._reset()
+        for span in spans:
+            self._lost("rejected", span, words[:200])
+
+    def finish(self, stop_at_s: float) -> None:
+        """Deliver what the time allows; the rest stays on disk."""
+        self._deliverer.finish()
+        self._thread.join(max(0.1, stop_at_s - time.monotonic() - 0.5))
+        if self._thread.is_alive():
+            self._sink.close()  # ends a request that is under way
+            self._thread.join(2.0)
+        self._settle()
+        self._drop_unkept(self._lanes.unkept())
+        if self._is_open:
+            self._spool.close(clean=True)
+
+    def status(self) -> dict[str, Any]:
+        """State, counters, and what waits in the spool."""
+        deliverer = self._deliverer
+        spool = self._spool.status()
+        now = time.monotonic()
+        in_hand = deliverer.in_hand
+        waiting = [self._lanes.oldest_s(), spool.pop("backlog_since_s")]
+        waiting.append(in_hand.since_s if in_hand is not None else None)
+        known = [since for since in waiting if since is not None]
+        last = deliverer.last_stored_s
+        state, error = deliverer.state, deliverer.error
+        if self._spool.error:
+            error = f"spool: {self._spool.error}" + (f"; {error}" if error else "")
+            state = "retrying" if state == "good" else state
+        return {
+            "state": state,
+            "error": error,
+            "rows_stored": deliverer.rows_stored,
+            "rows_rejected": deliverer.rows_rejected,
+            "values_stored": deliverer.values_stored,
+            **spool,
+            "pending_rows": spool["pending_rows"] + self._unkept_rows,
+            "spool_age_s": round(now - min(known), 3) if known else None,
+            "last_stored_s": None if last is None else round(now - last, 3),
+        }

@@ -1,0 +1,260 @@
+"""From a section of a file to settings, with every fault in the user's words and at its place."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.document import Document, Items, Path_, Section
+from gateway.errors import Fault
+
+S = TypeVar("S", bound=BaseModel)
+
+MAX_NAME = 200
+"""Longest name, in characters."""
+
+_EXPECTED = {
+    "string_type": "text",
+    "string_sub_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "`key: value` entries",
+    "model_type": "`key: value` entries",
+    "model_attributes_type": "`key: value` entries",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "path_type": "a path",
+    "byte_size": "a size such as 500MB or 4GB",
+    "byte_size_unit": "a size such as 500MB or 4GB",
+    "finite_number": "a finite number",
+    "none_required": "nothing",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "multiple_of": ("multiple_of", "a multiple of"),
+}
+
+
+def nearest(word: str, known: Iterable[str], what: str = "known") -> str:
+    """``did you mean 'slot'?``, or what there is to choose from."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, 1, 0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    if not names:
+        return f"{what}: none"
+    more = ", ..." if len(names) > 20 else ""
+    return f"{what}: {', '.join(names[:20])}{more}"
+
+
+def name_fault(name: str) -> str | None:
+    """What is wrong with a name that ends up in labels and tables; None if nothing."""
+    if name.isascii() and name.isprintable() and len(name) < 60 and name.strip() == name != "":
+        return None
+    if name == "":
+        return "the name is empty"
+    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs") for c in name):
+        return f"the name '{name}' has a control character or a line break"
+    if name != name.strip():
+        return f"the name '{name}' begins or ends with a space"
+    if len(name) > MAX_NAME:
+        return f"the name is longer than {MAX_NAME} characters"
+    return None
+
+
+def known_keys(cls: type[BaseModel]) -> dict[str, str]:
+    """Key in the file -> name of the field."""
+    return {f.alias or name: name for name, f in cls.model_fields.items()}
+
+
+def outline(section: Section, *keys: str) -> dict[str, Any]:
+    """The section with empty sections under ``keys``, which are judged entry by entry."""
+    return {k: {} if k in keys and isinstance(v, dict) else v for k, v in section.items()}
+
+
+def validate(
+    cls: type[S], section: Mapping[str, Any], document: Document, path: Path_
+) -> tuple[S | None, list[Fault]]:
+    """The settings of a section, or None and all its faults.
+
+    Values are judged as in JSON: no conversion between kinds, but paths and sizes from text.
+    """
+    try:
+        return cls.model_validate_json(json.dumps(section)), []
+    except ValidationError as error:
+        return None, explain(error, cls, document, path)
+
+
+def repair(cls: type[S], section: Mapping[str, Any]) -> S | None:
+    """Settings without the entries at fault, good only for looking for further faults."""
+    try:
+        return cls.model_validate_json(json.dumps(section))
+    except ValidationError as error:
+        wrong = {e["loc"][0] for e in error.errors(include_url=False) if e["loc"]}
+    kept = {k: v for k, v in section.items() if k not in wrong}
+    try:
+        return cls.model_validate_json(json.dumps(kept))
+    except ValidationError as error:
+        left = error.errors(include_url=False)
+    if any(e["type"] != "missing" or len(e["loc"]) != 1 for e in left):
+        return None
+    keys = known_keys(cls)
+    values = {keys[k]: v for k, v in kept.items() if k in keys}
+    values |= {keys[str(e["loc"][0])]: None for e in left}
+    return cls.model_construct(**values)
+
+
+def explain(
+    error: ValidationError, cls: type[BaseModel], document: Document, path: Path_
+) -> list[Fault]:
+    """What pydantic found as faults, those of the branches of a union as one."""
+    at_path: dict[Path_, list[ErrorDetails]] = {}
+    faults: list[Fault] = []
+    for details in error.errors(include_url=False):
+        real = _real_path(document, path, details["loc"])
+        if details["type"] in ("extra_forbidden", "missing"):
+            faults.append(_key_fault(details, cls, document, path, real))
+            continue
+        if details["type"] == "union_tag_invalid":
+            real = (*real, details["ctx"]["discriminator"].strip("'"))
+        at_path.setdefault(real, []).append(details)
+    for real, found in at_path.items():
+        place = document.place(real)
+        if (place.line, place.col) not in document.bad:
+            faults.append(place.fault(_message(found, document, real)))
+    return faults
+
+
+def _real_path(document: Document, path: Path_, loc: Iterable[str | int]) -> Path_:
+    """The part of a location that exists in the file: union tags and field defaults do not."""
+    at: Any = document.value(path)
+    real = list(path)
+    for part in loc:
+        is_item = isinstance(at, Items) and isinstance(part, int) and part < len(at)
+        if is_item or (isinstance(at, Section) and part in at):
+            at = at[part]
+            real.append(part)
+    return tuple(real)
+
+
+def _key_fault(
+    details: ErrorDetails, cls: type[BaseModel], document: Document, path: Path_, real: Path_
+) -> Fault:
+    key = str(details["loc"][-1])
+    owner_path = real if details["type"] == "missing" else real[:-1]
+    owner = _model_at(cls, document.value(path), owner_path[len(path) :])
+    known = known_keys(owner) if owner is not None else {}
+    place = document.place(real, key=True)
+    if details["type"] == "extra_forbidden":
+        return place.fault(f"unknown key '{key}'; {nearest(key, known)}")
+    meaning = ""
+    if owner is not None and key in known:
+        text = owner.model_fields[known[key]].description or ""
+        meaning = f"; expected: {text[:1].lower()}{text[1:].rstrip('.')}"
+    return place.fault(f"'{key}' is missing{meaning}")
+
+
+def _model_at(cls: type[BaseModel], value: Any, path: Path_) -> type[BaseModel] | None:
+    """The settings class of a nested value."""
+    at: Any = cls
+    for part in path:
+        model = _model_in(at, value)
+        value = value[part]
+        if model is None:
+            args = get_args(_bare(at))
+            at = args[-1] if args else None
+        else:
+            field = model.model_fields.get(known_keys(model).get(str(part), ""))
+            at = field.annotation if field is not None else None
+    return _model_in(at, value)
+
+
+def _bare(annotation: Any) -> Any:
+    """Without Annotated and None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [p for p in get_args(annotation) if p is not type(None)]
+        return _bare(parts[0]) if len(parts) == 1 else annotation
+    return annotation
+
+
+def _model_in(annotation: Any, value: Any) -> type[BaseModel] | None:
+    """The settings class of an annotation; of a union the one whose literals suit the value."""
+    annotation = _bare(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) not in (Union, UnionType) or not isinstance(value, dict):
+        return None
+    for part in map(_bare, get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            fixed = {k: get_args(f.annotation) for k, f in part.model_fields.items()
+                     if get_origin(f.annotation) is Literal}  # fmt: skip
+            if all(value.get(key) in choices for key, choices in fixed.items()):
+                return part
+    return None
+
+
+def _message(found: Collection[ErrorDetails], document: Document, path: Path_) -> str:
+    details = next(iter(found))
+    value, text = document.value(path), document.text(path)
+    if all(d["type"] in _EXPECTED for d in found):
+        expected = " or ".join(dict.fromkeys(_EXPECTED[d["type"]] for d in found))
+        return f"expected {expected}, found {describe(value, text, 'text' in expected)}"
+    # of a union: the branch of the right kind says most
+    details = next((d for d in found if d["type"] not in _EXPECTED), details)
+    kind, context = details["type"], details.get("ctx", {})
+    if kind in ("value_error", "assertion_error"):
+        return str(context.get("error", details["msg"]))
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        bound = context[name]
+        number = f"{bound:g}" if isinstance(bound, float) else bound
+        return f"{describe(value, text)} is out of range; expected {words} {number}"
+    if kind in ("literal_error", "enum", "union_tag_invalid"):
+        if kind == "union_tag_invalid":
+            value = context["tag"]
+        choices = context.get("expected") or context["expected_tags"]
+        hint = nearest(str(value), re.findall(r"'([^']*)'", choices) or [choices], "expected")
+        return f"{describe(value, text, True)} is not known; {hint}"
+    if kind == "union_tag_not_found":
+        return f"{context['discriminator']} is missing; it says which kind of entry this is"
+    if kind == "string_too_short":
+        return f"expected at least {context['min_length']} characters"
+    if kind == "string_pattern_mismatch":
+        return f"{describe(value, text)} has the wrong form; expected {context['pattern']}"
+    return f"{details['msg']}; found {describe(value, text)}"
+
+
+def describe(value: Any, text: str | None = None, text_expected: bool = False) -> str:
+    """A value for a message, as it was written; a hint to quote it where text was expected."""
+    if isinstance(value, str):
+        short = value if len(value) <= 60 else value[:57] + "..."
+        return f"'{short}'"
+    if isinstance(value, dict):
+        return "`key: value` entries"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    written = text if text is not None and len(text) <= 60 else str(value)
+    what = "the truth value" if isinstance(value, bool) else "the number"
+    hint = f'; quote it: "{written}"' if text_expected else ""
+    return f"{what} {written}{hint}"

@@ -1,0 +1,264 @@
+"""Who may ask on TCP: Host, Origin, token, bodies and headers."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from gateway.api.address import Address
+from gateway.api.client import Client, RequestFailed
+from gateway.api.guard import Guard
+from gateway.api.settings import ApiConfig
+from gateway.errors import GatewayError
+from tests.support import free_port
+from tests.unit.apikit import Served, ask, served, unix_connection
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def open_tcp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The app on loopback, without a token."""
+    folder = tmp_path_factory.mktemp("api")
+    api = ApiConfig(socket=folder / "gw.sock", listen=f"127.0.0.1:{free_port()}")
+    with served(api) as running:
+        yield running
+
+
+def listen(running: Served) -> str:
+    assert running.api.listen is not None
+    return running.api.listen
+
+
+def test_the_machines_own_names_are_answered(open_tcp: Served) -> None:
+    name = socket.gethostname()
+    for host in ("localhost", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST.:1", name, f"{name}:80"):
+        assert ask(listen(open_tcp), "/v1/status", {"Host": host})[0] == 200, host
+
+
+FOREIGN = [
+    "evil.example",
+    "evil.example:8080",
+    "127.0.0.1.evil.example",
+    "localhost@evil.example",
+    "evil.example#localhost",
+    "10.0.0.7",
+    "localhost:port",
+    "[::1",
+]
+
+
+def test_a_foreign_name_is_refused_against_dns_rebinding(open_tcp: Served) -> None:
+    for host in FOREIGN:
+        status, _, body = ask(listen(open_tcp), "/v1/status", {"Host": host})
+        assert status == 403, host
+        assert host in body["error"]
+        assert body["expected"]
+
+
+def test_a_request_without_a_name_is_refused(open_tcp: Served) -> None:
+    host, _, port = listen(open_tcp).partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"  # type: ignore[attr-defined]
+    connection.putrequest("GET", "/v1/status", skip_host=True)
+    connection.endheaders()
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_the_name_of_the_request_does_not_matter_on_the_unix_socket(open_tcp: Served) -> None:
+    with unix_connection(open_tcp.api.socket) as sock:
+        sock.sendall(b"GET /v1/status HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert sock.recv(12) == b"HTTP/1.1 200"
+
+
+PAGES = [
+    ({"Origin": "http://evil.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Origin": "http://127.0.0.1:1"}, 403),
+    ({"Origin": "SELF"}, 200),
+    ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+    ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, 403),
+    ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200),
+    ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+    ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, 200),
+]
+
+
+def test_only_pages_of_the_gateway_itself_may_ask(open_tcp: Served) -> None:
+    for headers, status in PAGES:
+        given = {k: v.replace("SELF", f"http://{listen(open_tcp)}") for k, v in headers.items()}
+        assert ask(listen(open_tcp), "/v1/status", given)[0] == status, headers
+
+
+def test_every_answer_has_the_security_headers_and_none_allows_other_sites(
+    open_tcp: Served,
+) -> None:
+    for path, status in (("/v1/status", 200), ("/nothing", 404), ("/v1/read", 400), ("/", 200)):
+        found, headers, _ = ask(listen(open_tcp), path)
+        assert found == status
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert headers["content-security-policy"].startswith("default-src 'self';")
+        assert headers["date"].endswith(" GMT")
+        assert "server" not in headers
+        assert not [name for name in headers if name.startswith("access-control")]
+    refused = ask(listen(open_tcp), "/", {"Host": "evil.example"})
+    assert refused[1]["x-content-type-options"] == "nosniff"
+
+
+def test_nothing_but_reading_is_answered(open_tcp: Served) -> None:
+    paths = ("/v1/status", "/v1/read?device=hopper_4", "/v1/tail")
+    methods = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+    for path, method in itertools.product(paths, methods):
+        status, headers, body = ask(listen(open_tcp), path, method=method)
+        assert (status, headers["allow"]) == (405, "GET, HEAD")
+        assert body["expected"].startswith("GET")
+
+
+def test_head_is_answered_as_get_without_a_body_even_where_the_answer_is_endless(
+    open_tcp: Served,
+) -> None:
+    for path in ("/healthz", "/v1/latest", "/v1/tail"):
+        status, _, body = ask(listen(open_tcp), path, method="HEAD")
+        assert (status, body) == (200, b"")
+
+
+@pytest.mark.parametrize("headers", [{"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}])
+def test_a_body_is_refused_before_it_is_read(open_tcp: Served, headers: dict[str, str]) -> None:
+    status, found, body = ask(listen(open_tcp), "/v1/status", headers, method="POST")
+    assert (status, found["connection"]) == (413, "close")
+    assert body["error"] == "a request with a body"
+
+
+# -- with a token -----------------------------------------------------------------------------
+
+
+def guarded(tmp_path: Path, listen_at: str) -> ApiConfig:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    return ApiConfig(socket=tmp_path / "gw.sock", listen=listen_at, token_file=file)
+
+
+def test_with_a_token_on_loopback_everything_but_healthz_asks_for_it(tmp_path: Path) -> None:
+    api = guarded(tmp_path, f"127.0.0.1:{free_port()}")
+    assert api.listen is not None
+    with served(api) as running:
+        assert ask(api.listen, "/healthz")[0] == 200
+        for path in ("/", "/v1/status", "/metrics", "/openapi.json", "/nothing"):
+            status, headers, body = ask(api.listen, path)
+            assert (status, headers["www-authenticate"]) == (401, "Bearer")
+            assert TOKEN not in json.dumps(body)
+        for wrong in (f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Basic eDp5", "Bé"):
+            given = {"Authorization": wrong.encode("utf-8").decode("latin-1")}
+            assert ask(api.listen, "/v1/status", given)[0] == 401
+        right = Client(api.listen, token=TOKEN)
+        assert right.get_json("/v1/status")["state"] == "degraded"
+        assert running.client.get_json("/v1/status")["state"] == "degraded"
+        with pytest.raises(RequestFailed, match="no token; Authorization: Bearer TOKEN"):
+            running.tcp.get_json("/v1/status")
+
+
+def test_who_has_the_token_may_use_any_name(tmp_path: Path) -> None:
+    api = guarded(tmp_path, f"127.0.0.1:{free_port()}")
+    assert api.listen is not None
+    given = {"Host": "hall-3.plant.example", "Authorization": f"Bearer {TOKEN}"}
+    with served(api):
+        assert ask(api.listen, "/v1/status", given)[0] == 200
+        assert ask(api.listen, "/v1/status", {**given, "Origin": "http://evil.example"})[0] == 403
+
+
+def test_on_all_addresses_the_machine_itself_needs_no_token(tmp_path: Path) -> None:
+    port = free_port()
+    api = guarded(tmp_path, f"0.0.0.0:{port}")
+    here = f"127.0.0.1:{port}"
+    with served(api):
+        assert ask(here, "/v1/status")[0] == 200
+        assert ask(here, "/v1/status", {"Host": "evil.example"})[0] == 403
+        assert ask(here, "/v1/status", {"Authorization": "Bearer wrong"})[0] == 401
+
+
+PEERS = [
+    ("10.0.0.9", "10.0.0.7:8080", "", 401),
+    ("10.0.0.9", "10.0.0.7:8080", TOKEN, 200),
+    ("10.0.0.9", "hall-3.plant.example", TOKEN, 200),
+    ("10.0.0.9", "evil.example", "", 403),
+    ("fe80::1%eth0", "[fe80::7]:8080", "", 401),
+    ("::ffff:127.0.0.1", "127.0.0.1:8080", "", 200),
+    ("::ffff:10.0.0.9", "10.0.0.7:8080", "", 401),
+    ("127.0.0.1", "10.0.0.7:8080", "", 200),
+]
+
+
+def test_other_machines_need_the_token() -> None:
+    for peer, host, bearer, status in PEERS:
+        assert status_of(peer, host, bearer) == status, (peer, host)
+
+
+def status_of(peer: str, host: str, bearer: str) -> int:
+    """The guard's answer to a request as it comes from that machine."""
+    sent: list[Any] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", host.encode())]
+    if bearer:
+        headers.append((b"authorization", f"bearer {bearer}".encode()))
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/status",
+        "headers": headers,
+        "client": (peer, 40000),
+    }
+    anyio.run(Guard(app, Address("0.0.0.0", 8080), TOKEN), scope, receive, send)
+    status: int = sent[0]["status"]
+    return status
+
+
+def test_a_header_that_comes_twice_is_refused(open_tcp: Served) -> None:
+    host, _, port = listen(open_tcp).partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    connection.putrequest("GET", "/v1/status")
+    connection.putheader("Origin", f"http://{listen(open_tcp)}")
+    connection.putheader("Origin", "http://evil.example")
+    connection.endheaders()
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory"),
+        (b"short\n", "at least 16 ASCII characters"),
+        (b"two words are no token at all\n", "one word"),
+        (b"\xff\xfe0123456789abcdef", "not UTF-8 text"),
+        (b"", "not a token"),
+    ],
+)
+def test_a_token_file_that_cannot_be_used_is_named(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    api = ApiConfig(socket=tmp_path / "s", listen="127.0.0.1:8080", token_file=file)
+    with pytest.raises(GatewayError, match=said) as caught:
+        api.read_token()
+    assert str(file) in str(caught.value)
