@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from gateway.document import shown
@@ -34,12 +35,12 @@ def with_files(settings: S, folder: Path) -> tuple[S, list[tuple[str, str]]]:
 def _fault(path: Path) -> str | None:
     """Why a file cannot be read; None if it can."""
     try:
-        if not path.exists():
-            return "there is no such file"
-        if not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             return "it is not a file"
         with path.open("rb") as file:
             return None if file.read(1) else "it is empty"
+    except FileNotFoundError:
+        return "there is no such file"
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
 

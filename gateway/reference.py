@@ -62,6 +62,8 @@ def _title(name: str) -> str:
     if kind in words:
         driver, _, inner = rest.partition(".")
         return f"{words[kind]} {driver}" + (f": {inner}" if inner else "")
+    if not rest and name.endswith("Config"):
+        return name.removesuffix("Config").lower()
     return f"{kind}: {rest}" if rest else name
 
 
@@ -97,10 +99,11 @@ def _value(field: Schema, prefix: str) -> str:
         return ", ".join(f"`{choice}`" for choice in field["enum"])
     if "$ref" in field:
         name = field["$ref"].removeprefix("#/$defs/")
-        return f"[{name.split('.')[-1]}](#{_anchor(prefix + name)})"
+        return f"[{_title(name.split('.')[-1])}](#{_anchor(prefix + name)})"
     for union in ("anyOf", "oneOf"):
         if union in field:
-            choices = (_value(choice, prefix) for choice in field[union])
+            kinds = (c for c in field[union] if not c.get("$ref", "").endswith("-on-bus"))
+            choices = (_value(choice, prefix) for choice in kinds)
             return " or ".join(dict.fromkeys(c for c in choices if c))
     kind = _TYPES.get(field.get("type", ""), "any value")
     for inner in ("additionalProperties", "items"):

@@ -24,6 +24,12 @@ from gateway.sinks import find_sink, installed_sinks
 Schema: TypeAlias = dict[str, Any]
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_BOUNDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+}
 SCHEMA_DIR = Path("configs/schema")
 REFERENCE = Path("docs/reference-config.md")
 
@@ -126,8 +132,8 @@ def _of(model: type[BaseModel], prefix: str) -> Schema:
     """A model's schema; the names of what it contains get the prefix."""
     schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     inner = schema.pop("$defs", {})
-    bare: Schema = _without_titles(schema)
-    bare["$defs"] = {prefix + name: _without_titles(s) for name, s in inner.items()}
+    bare: Schema = _cleaned(schema)
+    bare["$defs"] = {prefix + name: _cleaned(s) for name, s in inner.items()}
     return bare
 
 
@@ -145,14 +151,17 @@ def _fix(schema: Schema, key: str, value: str) -> None:
     schema["required"] = [key, *(k for k in schema.get("required", ()) if k != key)]
 
 
-def _without_titles(node: Any, *, names: bool = False) -> Any:
-    """Without the titles that only repeat names; ``names``: the keys here are users' words."""
+def _cleaned(node: Any, *, names: bool = False) -> Any:
+    """Without titles that only repeat names, and with bounds that pydantic leaves in its own words.
+
+    ``names``: the keys here are users' words.
+    """
     if isinstance(node, list):
-        return [_without_titles(each) for each in node]
+        return [_cleaned(each) for each in node]
     if not isinstance(node, dict):
         return node
     return {
-        k: _without_titles(v, names=k == "properties" and not names)
+        k if names else _BOUNDS.get(k, k): _cleaned(v, names=k == "properties" and not names)
         for k, v in node.items()
         if names or k != "title"
     }

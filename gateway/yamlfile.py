@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,12 +78,12 @@ def _read(document: Document) -> str:
     whole = Place(document.file, 0, 0, "")
     path = document.path
     try:
-        if not path.exists():
-            raise ConfigError([whole.fault("there is no such file")])
-        if not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise ConfigError([whole.fault("this is not a file; expected a YAML file")])
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError([whole.fault("there is no such file")]) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError([whole.fault(f"cannot be read: {why}")]) from None

@@ -28,10 +28,10 @@ def cpu_s(pid: int) -> float:
     return total
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process tree, in MB (10^6 bytes)."""
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process tree, in MiB."""
     pages = sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in family(pid))
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Usage:
     """CPU of one core in percent and the largest memory seen."""
 
     cpu_percent: float
-    rss_mb: float
+    rss_mib: float
 
 
 def watch(pid: int, seconds: float) -> Usage:
@@ -47,7 +47,7 @@ def watch(pid: int, seconds: float) -> Usage:
     begun, cpu, rss = time.monotonic(), cpu_s(pid), 0.0
     while time.monotonic() - begun < seconds:
         time.sleep(0.5)
-        rss = max(rss, rss_mb(pid))
+        rss = max(rss, rss_mib(pid))
     return Usage(100 * (cpu_s(pid) - cpu) / (time.monotonic() - begun), rss)
 
 

@@ -1,0 +1,22 @@
+"""`make bench`: prints the tables that the README quotes."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.bench import delivery, loads, read_path
+from tests.bench.measure import machine
+
+TABLES = {"read": read_path.table, "loads": loads.table, "delivery": delivery.table}
+
+
+def main(names: list[str]) -> None:
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, Python {sys.version.split()[0]}\n")
+    for name in names or TABLES:
+        print("\n".join(TABLES[name]()), flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,319 @@
+"""The InfluxDB sink on real servers, through outages and kills."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from gateway.deliver import Backoff
+from gateway.hub import Hub
+from gateway.losses import Loss
+from gateway.model import Column, Row, Table, bad_row, make_parts
+from gateway.sinks import Selected
+from gateway.sinks.influxdb import InfluxConfig, InfluxSink
+from gateway.spool import Spool, SpoolConfig
+from gateway.writer import Writer, WriterConfig
+from tests.sims.influx_peer import (  # noqa: F401
+    BUCKET,
+    TOKEN,
+    InfluxPeer,
+    VictoriaPeer,
+    influx,
+    victoria,
+)
+from tests.sims.row_pump import START_NS, STEP_NS
+from tests.support import ROOT, until
+
+pytestmark = pytest.mark.servers
+QUICK = Backoff(first_s=0.05, max_s=0.2, operator_s=0.1)
+
+
+class Gateway:
+    """Hub, writer and sink on one state folder; may be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.losses: list[Loss] = []
+        self.token = folder / "token"
+        self.token.write_text(TOKEN + "\n")
+        self.token.chmod(0o600)
+
+    def start(self, url: str, **more: Any) -> Writer:
+        self.hub = Hub()
+        document = {"type": "influxdb", "url": url, "org": "plant", "bucket": BUCKET, **more}
+        document["token_file"] = str(self.token)
+        self.sink = InfluxSink("influx", InfluxConfig.model_validate(document), self.folder)
+        spool = Spool(self.folder / "spool", SpoolConfig(), "influx", self.losses.append)
+        config = WriterConfig(flush_interval_s=0.05)
+        subscription = self.hub.subscribe("influx")
+        self.writer = Writer(
+            "influx",
+            self.sink,
+            subscription,
+            config,
+            spool,
+            on_loss=self.losses.append,
+            backoff=QUICK,
+        )
+        self.writer.start()
+        return self.writer
+
+    def stop(self) -> None:
+        assert self.writer.stop(5.0)
+        self.sink.close()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(tmp_path)
+    yield made
+    made.stop()
+
+
+def wide_table(columns: int) -> Table:
+    return Table("wide", "d", [Column(f"c{i}", "f4") for i in range(columns)], [("device", "d")])
+
+
+def test_rows_pass_through_an_outage_exactly_once(gateway: Gateway, influx: InfluxPeer) -> None:  # noqa: F811
+    table = wide_table(450)
+    writer = gateway.start(influx.url)
+    values = np.random.default_rng(1).uniform(-1000, 1000, (300, 450)).astype("f4")
+
+    def publish(first: int, end: int) -> None:
+        for n in range(first, end):
+            gateway.hub.publish(Row(table, START_NS + n, (values[n],)))
+        until(lambda: writer.status()["rows_accepted"] == end)
+
+    publish(0, 100)
+    until(lambda: writer.status()["rows_stored"] == 100)
+    influx.kill()
+    for n in range(100, 300, 20):
+        publish(n, n + 20)
+    until(lambda: writer.status()["state"] == "retrying")
+    until(lambda: writer.status()["pending_rows"] == 200)
+    influx.start()
+    until(lambda: writer.status()["rows_stored"] == 300, 20)
+    until(lambda: writer.status()["pending_batches"] == 0)
+    stored = np.zeros_like(values)
+    for cut, name in enumerate(("wide", "wide_2", "wide_3")):
+        rows = influx.rows(name)
+        assert [r["time"] for r in rows] == [START_NS + n for n in range(300)]
+        for n, row in enumerate(rows):
+            for c in range(200 * cut, min(200 * cut + 200, 450)):
+                stored[n, c] = row[f"c{c}"]
+    assert stored.tobytes() == values.tobytes()
+    assert gateway.losses == []
+
+
+def test_only_the_lines_that_conflict_are_refused(gateway: Gateway, influx: InfluxPeer) -> None:  # noqa: F811
+    status, _ = influx.write(BUCKET, "ns", None, b"clash,device=d v=1i %d\n" % START_NS)
+    assert status == 204
+    good = Table("good", "d", [Column("v", "f8")], [("device", "d")])
+    clash = Table("clash", "d", [Column("v", "f8")], [("device", "d"), ("module", "a b")])
+    writer = gateway.start(influx.url)
+    for n in range(1, 501):
+        table = clash if n in (3, 250, 251) else good
+        gateway.hub.publish(Row(table, START_NS + n, (np.array([n / 4]),)))
+    until(lambda: writer.status()["rows_stored"] == 497, 20)
+    until(lambda: gateway.losses)
+    assert influx.count("good", "v") == 497
+    assert writer.status()["rows_rejected"] == 3
+    (loss,) = gateway.losses
+    assert loss[:6] == ("influx", "d", "clash.a b", START_NS + 3, START_NS + 251, 3)
+    assert loss.cause == "rejected"
+    assert "field type conflict" in loss.detail
+
+
+def test_a_changed_token_is_taken_up(gateway: Gateway, influx: InfluxPeer) -> None:  # noqa: F811
+    influx.token = "another"
+    writer = gateway.start(influx.url)
+    gateway.hub.publish(Row(wide_table(2), START_NS, (np.array([1, 2], "f4"),)))
+    until(lambda: writer.status()["state"] == "blocked")
+    gateway.token.write_text("another")
+    until(lambda: writer.status()["rows_stored"] == 1)
+
+
+@pytest.mark.parametrize("layout", ["wide", "narrow"])
+def test_victoriametrics_takes_every_number(
+    gateway: Gateway,
+    victoria: VictoriaPeer,  # noqa: F811
+    layout: str,
+) -> None:
+    writer = gateway.start(victoria.url, layout=layout)
+    columns = [Column("f", "f4"), Column("i", "i8"), Column("s", "str")]
+    table = Table("vm", "d", columns, [("device", "d")])
+    rng = np.random.default_rng(2).uniform(-1000, 1000, 50).astype("f4")
+    start_ms = time.time_ns() // 1_000_000 - 100_000
+    for n, value in enumerate(rng.tolist()):
+        row = Row(table, (start_ms + n * 10) * 1_000_000, make_parts(table, [value, n, "x"]))
+        gateway.hub.publish(row)
+    gateway.hub.publish(bad_row(table, (start_ms + 1000) * 1_000_000, "timeout"))
+    until(lambda: writer.status()["rows_stored"] == 51)
+    names = ("vm_f", "vm_i") if layout == "wide" else ("f", "i")
+
+    def stored() -> list[dict[int, float]]:
+        found = victoria.export('{device="d"}')
+        if layout == "wide":
+            series = [found.get((name, "device=d"), {}) for name in names]
+        else:
+            keys = [("vm_value", "device=d", f"tag={name}") for name in names]
+            series = [found.get(key, {}) for key in keys]
+        return series if all(len(s) == 50 for s in series) else []
+
+    floats, integers = until(stored, 10)
+    times = [start_ms + n * 10 for n in range(50)]
+    assert np.array([floats[t] for t in times], "f4").tobytes() == rng.tobytes()
+    assert [integers[t] for t in times] == list(range(50))
+
+
+class Pump:
+    """A pumping process and what it said."""
+
+    def __init__(self, module: str, *args: str) -> None:
+        command = [sys.executable, "-m", f"tests.sims.{module}", *args]
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            if text.endswith("\n"):  # the last one may be torn
+                self.lines.append(text.strip())
+
+    def kill(self) -> list[int]:
+        self.process.kill()
+        return self.end()
+
+    def end(self) -> list[int]:
+        """Let it end in order; the numbers that it printed."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process.wait(20)
+        self._reader.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return [int(text) for text in self.lines if text.isdigit()]
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        return [json.loads(text) for text in self.lines if text.startswith("{")]
+
+
+def test_kill_9_loses_no_batch_that_was_acknowledged(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    acknowledged: list[int] = []
+    chance = random.Random(3)
+    for _ in range(4):
+        before = acknowledged[-1] if acknowledged else 0
+        # the number that was being written at the kill may be on disk too: leave it out
+        pump = Pump("spool_pump", str(folder), str(before + 2))
+        wanted = chance.randint(5, 60)
+        until(lambda pump=pump, wanted=wanted: len(pump.lines) >= wanted, 20)
+        acknowledged += pump.kill()
+    losses: list[Loss] = []
+    spool = Spool(folder, SpoolConfig(), "sink", losses.append)
+    spool.open()
+    found: list[int] = []
+    while batches := spool.take(100, 10_000_000):
+        found += [batch.stored.spans[0].first_ns for batch in batches]
+        spool.settle(batch.key for batch in batches if batch.key)
+        spool.tick(idle=True)
+    spool.close(clean=True)
+    assert len(acknowledged) > 20
+    assert set(acknowledged) <= set(found)
+    assert len(found) <= len(acknowledged) + 4
+    assert found == sorted(set(found))
+    assert losses == []
+
+
+def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
+    tmp_path: Path,
+    influx: InfluxPeer,  # noqa: F811
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    published: list[int] = []
+    lost: set[int] = set()
+    named = 0
+
+    def start() -> Pump:
+        first = published[-1] + 200 if published else 0  # some time passes between two runs
+        pump = Pump("row_pump", str(tmp_path), influx.url, str(first))
+        until(lambda: len(pump.lines) > 120, 20)
+        return pump
+
+    def account(pump: Pump, numbers: list[int]) -> None:
+        nonlocal named
+        published.extend(numbers)
+        for loss in pump.losses:
+            assert loss["cause"] == "unclean_stop", loss
+            ends = ((loss[key] - START_NS) // STEP_NS + 1 for key in ("first_ns", "last_ns"))
+            lost.update(range(*ends))
+            named += loss["rows"]
+
+    pump = start()
+    account(pump, pump.end())
+    influx.kill()
+    for _ in range(2):
+        pump = start()
+        account(pump, pump.kill())
+    influx.start()
+    pump = start()
+    account(pump, pump.kill())
+    pump = start()
+
+    def stored() -> list[int]:
+        return [row["n"] for row in influx.rows("numbers")]
+
+    older = set(published)
+    until(lambda: len(older - set(stored())) <= named + 25, 20, "the backlog to arrive")
+    until(lambda: any(json.loads(t) for t in pump.lines if t.startswith("{")), 20)
+    account(pump, pump.end())
+    rows = influx.rows("numbers")
+    numbers = [row["n"] for row in rows]
+    assert [START_NS + n * STEP_NS for n in numbers] == [row["time"] for row in rows]
+    assert len(numbers) == len(set(numbers))
+    missing = set(published) - set(numbers)
+    assert missing <= lost, "rows vanished in silence"
+    assert len(missing) <= named <= 3 * 25
+    assert len(numbers) > 500
+
+
+README = ROOT / "gateway" / "sinks" / "README-influxdb.md"
+
+
+def test_the_example_of_the_readme_works(
+    tmp_path: Path,
+    influx: InfluxPeer,  # noqa: F811
+) -> None:
+    example = re.search(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    document = yaml.safe_load(example.group(1))["sinks"]["influx"]
+    (tmp_path / "token").write_text(TOKEN)
+    document |= {"url": influx.url, "token_file": str(tmp_path / "token")}
+    sink = InfluxSink("influx", InfluxConfig.model_validate(document), tmp_path)
+    for payload in sink.encode([Selected(Row(wide_table(3), 7, (np.arange(3, dtype="f4"),)))]):
+        sink.deliver(payload.body, payload.format)
+    sink.close()
+    assert [row["c2"] for row in influx.rows("wide")] == [2]
+
+
+def test_the_readme_names_every_setting() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert [name for name in InfluxConfig.model_fields if f"`{name}`" not in text] == []
