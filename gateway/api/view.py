@@ -13,7 +13,7 @@ from gateway.model import Row, Scalar
 
 
 class HistoryResult(Protocol):
-    """What the historian found for one tag: `gateway.sinks.history.History`."""
+    """What the historian found for one tag: `gateway.sinks.historian.query.History`."""
 
     @property
     def table(self) -> str:

@@ -66,7 +66,7 @@ def _fault(fault: Fault) -> dict[str, Any]:
 
 def _summary(plant: Plant) -> dict[str, Any]:
     from gateway.commands.planning import overloads
-    from gateway.welcome import sink_target
+    from gateway.commands.welcome import sink_target
 
     buses = list(_plans(plant))
     plans = [plan for _, of_bus in buses for plan in of_bus]
@@ -101,7 +101,7 @@ def keeping(plans: Iterable[DevicePlan], config: Any) -> dict[str, Any]:
 
     Dead bands are left out of the account: at worst, every value changes.
     """
-    from gateway.sinks.historian import days_that_fit
+    from gateway.sinks.historian.sink import days_that_fit
 
     values_per_s = rows_per_s = 0.0
     for plan in plans:
@@ -186,7 +186,7 @@ def schema(
     ] = None,
 ) -> None:
     """Print or write the JSON Schema, for editors."""
-    from gateway.schema import schema_files
+    from gateway.config.schema import schema_files
 
     files = schema_files()
     if write is not None:

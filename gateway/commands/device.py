@@ -25,9 +25,9 @@ from gateway.commands.console import (
     table,
 )
 from gateway.commands.values import good, probe_object, value_tables
+from gateway.commands.welcome import short
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.terminal import printable
-from gateway.welcome import short
 
 if TYPE_CHECKING:
     from gateway.api.client import Client

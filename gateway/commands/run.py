@@ -65,8 +65,8 @@ def run(
 
 
 def _welcome(plant: Plant, file: Path, *, invented: bool) -> None:
+    from gateway.commands.welcome import welcome
     from gateway.logs import in_journal
-    from gateway.welcome import welcome
 
     if not in_journal(sys.stderr):
         say(welcome(plant, file, invented=invented))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gateway.config import load
 
+from gateway.config import load
 from gateway.driver import Driver, Endpoint, PolledDriver, find_driver, installed_drivers
 from gateway.errors import DeviceUnavailable
 from gateway.model import Quality
@@ -32,13 +32,7 @@ def example(tmp_path: Path) -> Callable[[str], dict[str, PolledDriver]]:
     def build(name: str) -> dict[str, PolledDriver]:
         folder = ROOT / "drivers" / name
         shutil.copy(folder / "example-map.yaml", tmp_path)
-        text = (folder / "example.yaml").read_text("utf-8")
-        config = tmp_path / "gateway.yaml"
-        config.write_text(
-            "gateway: {name: test}\nstate_dir: state\napi: {socket: gateway.sock}\n"
-            "sinks: {history: {type: sqlite}}\n" + text,
-            "utf-8",
-        )
+        config = Path(shutil.copy(folder / "example.yaml", tmp_path))
         devices = load(config).devices
         assert devices
         return {n: d for n, d in devices.items() if isinstance(d, PolledDriver)}

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from gateway.config import load
 
+from gateway.config import load
 from gateway.errors import SinkUnavailable
 from gateway.model import ALL, Column, Row, Table, bad, make_parts
 from gateway.sinks import DurableSink, RemoteSink, Selected, Sink, find_sink, installed_sinks
@@ -21,7 +21,7 @@ KINDS = ("f4", "f8", "i8", "u8", "b1", "str")
 
 def example_text(name: str) -> str:
     """The YAML of the sink's README."""
-    for readme in (ROOT / "gateway" / "sinks").glob("README-*.md"):
+    for readme in (ROOT / "gateway" / "sinks").glob("*/README.md"):
         for block in re.findall(r"```yaml\n(.*?)```", readme.read_text("utf-8"), re.DOTALL):
             if f"type: {name}" in block:
                 return str(block)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gateway.errors import GatewayError
 from gateway.model import ALL, Column, Kind, Mark, Quality, Scalar, bad, bad_row
 from gateway.sinks import Selected
-from gateway.sinks.historian import HistorianConfig
+from gateway.sinks.historian.sink import HistorianConfig
 from tests.sinks.historykit import SECOND_NS, START_NS, historian, ramp, row, sql, table
 
 EXTREMES: dict[Kind, list[Scalar]] = {

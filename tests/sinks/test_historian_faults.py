@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError, SinkUnavailable
-from gateway.sinks import historian as historian_module
-from gateway.sinks import history_store
+from gateway.sinks.historian import sink as historian_module
+from gateway.sinks.historian import store as history_store
 from tests.sinks.historykit import (
     DAY_NS,
     MINUTE_NS,

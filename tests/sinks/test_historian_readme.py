@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from gateway.model import Column, bad
-from gateway.sinks.historian import HistorianConfig, days_that_fit, minute_days_that_fit
+from gateway.sinks.historian.sink import HistorianConfig, days_that_fit, minute_days_that_fit
 from tests.sinks.historykit import SECOND_NS, START_NS, historian, row, table
 from tests.support import ROOT, need_program
 
-README = (ROOT / "gateway" / "sinks" / "README-historian.md").read_text("utf-8")
+README = (ROOT / "gateway" / "sinks" / "historian" / "README.md").read_text("utf-8")
 
 
 @pytest.fixture

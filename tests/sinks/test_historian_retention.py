@@ -10,8 +10,8 @@ import pytest
 
 from gateway.model import Column, Row
 from gateway.sinks import Selected
-from gateway.sinks.historian import HistorianSink, days_that_fit
-from gateway.sinks.history_retention import LEAST_DELETED
+from gateway.sinks.historian.retention import LEAST_DELETED
+from gateway.sinks.historian.sink import HistorianSink, days_that_fit
 from tests.sinks.historykit import (
     DAY_NS,
     MINUTE_NS,
@@ -174,7 +174,7 @@ def test_days_that_fit_is_what_the_file_really_holds(tmp_path: Path) -> None:
     assert status["bytes"] == pytest.approx(4000 * 50 * 22, abs=1.5e6)  # its WAL included
     assert status["raw_from_ns"] == START_NS
     assert status["raw_to_ns"] == START_NS + 3999 * SECOND_NS
-    readme = Path(__file__).parents[2] / "gateway" / "sinks" / "README-historian.md"
+    readme = Path(__file__).parents[2] / "gateway" / "sinks" / "historian" / "README.md"
     stated = re.search(r"A float takes ([\d.]+) bytes", readme.read_text("utf-8"))
     assert stated is not None
     # a young file has shorter row numbers

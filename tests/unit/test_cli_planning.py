@@ -10,7 +10,7 @@ from gateway.commands.config import keeping
 from gateway.commands.planning import Line, line_of, overloads, plan_device
 from gateway.config import load
 from gateway.driver import PlannedRequest, PolledDriver
-from gateway.sinks.historian import HistorianConfig
+from gateway.sinks.historian.sink import HistorianConfig
 from tests.system.cli_kit import METER, PRESS, plant
 
 REQUEST = PlannedRequest("x", tags=10, bytes=100)

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from drivers.mock import MockDriver
-from gateway import mapreader
-from gateway.config import Plant, load
-from gateway.document import Document, Section
+from gateway.config import Plant, load, mapreader
+from gateway.config.document import Document, Section
 from gateway.driver import Tag, TagConfig
 from gateway.errors import ConfigError
 from tests.support import ROOT

@@ -22,7 +22,7 @@ MEASURE = """
 import resource, sys, time
 from pathlib import Path
 from gateway.config import load_isolated
-import drivers.s7, gateway.sinks.history
+import drivers.s7, gateway.sinks.historian.query
 
 def rss_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gateway import schema
+from gateway.config import schema
+from gateway.config.maps import MapConfig
+from gateway.config.plant import FileConfig
 from gateway.driver import find_driver, installed_drivers
-from gateway.maps import MapConfig
-from gateway.plant import FileConfig
 from gateway.sinks import find_sink, installed_sinks
 from tests.support import ROOT
 
@@ -96,7 +96,7 @@ def _id(path: Path) -> str:
 
 
 def test_the_generated_files_are_what_the_code_says() -> None:
-    assert schema.stale(ROOT) == [], "run: python -m gateway.schema --write"
+    assert schema.stale(ROOT) == [], "run: python -m gateway.config.schema --write"
 
 
 def test_generating_twice_gives_the_same() -> None:

@@ -12,9 +12,9 @@ import pytest
 from drivers.mock import MockDriver
 from gateway.api.settings import ApiConfig
 from gateway.config import load
+from gateway.config.plant import FileConfig, GatewayConfig, Plant
 from gateway.driver import PolledDriver, Settings, find_driver
 from gateway.errors import ConfigError, DeviceUnavailable
-from gateway.plant import FileConfig, GatewayConfig, Plant
 from gateway.sinks import find_sink, installed_sinks
 from gateway.spool import SpoolConfig
 from gateway.writer import WriterConfig

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.document import Document, Items, Path_, Section
+from gateway.config.document import Document, Items, Path_, Section
 from gateway.errors import Fault
 
 S = TypeVar("S", bound=BaseModel)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from gateway.document import Document, Path_, Section
+from gateway.config.document import Document, Path_, Section
 from gateway.driver import DeviceMap, GroupSpec, Settings, TableSpec, Tag, TagConfig
 from gateway.errors import Fault, Place
 

@@ -93,7 +93,7 @@ def _claim(connection: sqlite3.Connection, path: Path) -> None:
             operator=True,
         )
     if not tables:
-        schema = Path(__file__).with_name("history_schema.sql").read_text("utf-8")
+        schema = Path(__file__).with_name("schema.sql").read_text("utf-8")
         connection.executescript(
             f"BEGIN IMMEDIATE; {schema} PRAGMA application_id = {APPLICATION_ID};"
             f"PRAGMA user_version = {SCHEMA}; COMMIT;"

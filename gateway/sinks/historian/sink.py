@@ -17,17 +17,17 @@ from pydantic import ByteSize, Field
 from gateway.errors import GatewayError, SinkUnavailable
 from gateway.model import Row
 from gateway.sinks import DurableSink, Selected, SinkConfig
-from gateway.sinks.history import History, Reader
-from gateway.sinks.history_file import PAGE, is_damaged, open_file, put_aside
-from gateway.sinks.history_names import SeriesName, list_series
-from gateway.sinks.history_retention import (
+from gateway.sinks.historian.file import PAGE, is_damaged, open_file, put_aside
+from gateway.sinks.historian.names import SeriesName, list_series
+from gateway.sinks.historian.query import History, Reader
+from gateway.sinks.historian.retention import (
     BYTES_PER_MINUTE,
     Retention,
     days_that_fit,
     minute_days_that_fit,
     used_pages,
 )
-from gateway.sinks.history_store import Recorder, chunks
+from gateway.sinks.historian.store import Recorder, chunks
 
 __all__ = ["HistorianConfig", "HistorianSink", "days_that_fit", "minute_days_that_fit"]
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class HistorianSink(DurableSink):
     def query(
         self, device: str, tag: str, from_ns: int, to_ns: int, max_points: int = 1000
     ) -> History:
-        """What was stored of a tag; `gateway.sinks.history.Reader.query`. From any thread."""
+        """What was stored of a tag, see `query.Reader.query`. From any thread."""
         with self._reading() as reader:
             return reader.query(device, tag, from_ns, to_ns, max_points)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gateway.model import Mark
 from gateway.sinks import Selected
-from gateway.sinks.history_rows import all_bad, bad_columns
+from gateway.sinks.historian.rows import all_bad, bad_columns
 
 JITTER = 0.1
 """Part of ``store_every_s`` that a row may come early where its table has no interval."""

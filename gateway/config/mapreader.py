@@ -9,13 +9,21 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.collect import Collector
-from gateway.document import Document, Path_, Section
+from gateway.config.collect import Collector
+from gateway.config.document import Document, Path_, Section
+from gateway.config.maps import (
+    BRACES,
+    GroupConfig,
+    Grouped,
+    MapConfig,
+    Placed,
+    PlacedModule,
+    SourceMap,
+)
+from gateway.config.validation import name_fault, nearest, outline
+from gateway.config.yamlfile import read_yaml
 from gateway.driver import Driver, Tag, TagConfig
 from gateway.errors import GatewayError, Place
-from gateway.maps import BRACES, GroupConfig, Grouped, MapConfig, Placed, PlacedModule, SourceMap
-from gateway.validation import name_fault, nearest, outline
-from gateway.yamlfile import read_yaml
 
 _PLACEHOLDER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from gateway.model import Array, Kind, Row, Table
-from gateway.sinks.history_file import SPAN, State, write_state
-from gateway.sinks.history_rows import Source, all_bad, bad_columns, storable, usable
+from gateway.sinks.historian.file import SPAN, State, write_state
+from gateway.sinks.historian.rows import Source, all_bad, bad_columns, storable, usable
 
 MINUTE_NS: Final = 60_000_000_000
 

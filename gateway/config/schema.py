@@ -1,6 +1,6 @@
 """JSON Schema of the gateway's file and of device maps, for editors; and what is made of it.
 
-``python -m gateway.schema --write`` renews configs/schema and docs/reference-config.md,
+``python -m gateway.config.schema --write`` renews configs/schema and docs/reference-config.md,
 ``--check`` says whether they are what the code says.
 """
 
@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
+from gateway.config.maps import GroupConfig, MapConfig
+from gateway.config.plant import FileConfig
+from gateway.config.reference import reference
 from gateway.driver import Driver, find_driver, installed_drivers
-from gateway.maps import GroupConfig, MapConfig
-from gateway.plant import FileConfig
-from gateway.reference import reference
 from gateway.sinks import find_sink, installed_sinks
 
 Schema: TypeAlias = dict[str, Any]
@@ -174,11 +174,11 @@ def main(arguments: Sequence[str]) -> int:
         write(root)
         return 0
     if list(arguments) != ["--check"]:
-        sys.stderr.write("usage: python -m gateway.schema --write|--check\n")
+        sys.stderr.write("usage: python -m gateway.config.schema --write|--check\n")
         return 2
     old = stale(root)
     for file in old:
-        sys.stderr.write(f"{file} is stale; run: python -m gateway.schema --write\n")
+        sys.stderr.write(f"{file} is stale; run: python -m gateway.config.schema --write\n")
     return 1 if old else 0
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from gateway.sinks.history_file import PAGE, SPAN, WAL_BYTES, State
-from gateway.sinks.history_minutes import MINUTE_NS
+from gateway.sinks.historian.file import PAGE, SPAN, WAL_BYTES, State
+from gateway.sinks.historian.minutes import MINUTE_NS
 
 BYTES_PER_VALUE: Final = 22.4
 """A float in the file, measured in tables of 200 columns; and per row of a table:"""

@@ -13,7 +13,7 @@ import orjson
 from gateway.errors import GatewayError
 from gateway.model import ALL, Array, Quality, Row, Table, Values, plain
 from gateway.sinks import Selected
-from gateway.sinks.history_file import SPAN
+from gateway.sinks.historian.file import SPAN
 
 LARGEST_INTEGER: Final = 2**63 - 1
 """SQLite's; above it an integer is stored as its decimal digits, as text."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway.collect import Collector
-from gateway.document import Path_, Section
+from gateway.config.collect import Collector
+from gateway.config.document import Path_, Section
+from gateway.config.mapreader import read_map
+from gateway.config.maps import Labels, SourceMap
+from gateway.config.namedfiles import with_files
+from gateway.config.plant import BusPlan
+from gateway.config.validation import S, name_fault, nearest
 from gateway.driver import DeviceConfig, DeviceMap, Driver, find_driver, installed_drivers
 from gateway.errors import ConfigError, Fault, GatewayError
-from gateway.mapreader import read_map
-from gateway.maps import Labels, SourceMap
 from gateway.model import RESERVED
-from gateway.namedfiles import with_files
-from gateway.plant import BusPlan
-from gateway.validation import S, name_fault, nearest
 
 
 def check_labels(collector: Collector, path: Path_) -> Labels:

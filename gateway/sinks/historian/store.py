@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 from gateway.model import Row, Table
 from gateway.sinks import Selected
-from gateway.sinks.history_file import State, read_state, write_state
-from gateway.sinks.history_minutes import MINUTE_NS, Minute, recover_minutes, write_minutes
-from gateway.sinks.history_retention import Retention
-from gateway.sinks.history_rows import (
+from gateway.sinks.historian.file import State, read_state, write_state
+from gateway.sinks.historian.minutes import MINUTE_NS, Minute, recover_minutes, write_minutes
+from gateway.sinks.historian.retention import Retention
+from gateway.sinks.historian.rows import (
     TEXT_BYTES_PER_VALUE,
     Samples,
     Source,
@@ -20,7 +20,7 @@ from gateway.sinks.history_rows import (
     register,
     samples,
 )
-from gateway.sinks.history_thin import Thin, after_held, overdue, thin
+from gateway.sinks.historian.thin import Thin, after_held, overdue, thin
 
 VALUES_PER_COMMIT: Final = 100_000
 """Bounds the WAL, and the time for which a query waits."""

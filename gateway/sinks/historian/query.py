@@ -11,10 +11,10 @@ from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 
 from gateway.errors import GatewayError, SinkUnavailable
-from gateway.sinks.history_file import SPAN
-from gateway.sinks.history_minutes import MINUTE_NS, Minute, MinuteValue
-from gateway.sinks.history_names import Target, common_kind, find_targets
-from gateway.sinks.history_points import Collector, Point
+from gateway.sinks.historian.file import SPAN
+from gateway.sinks.historian.minutes import MINUTE_NS, Minute, MinuteValue
+from gateway.sinks.historian.names import Target, common_kind, find_targets
+from gateway.sinks.historian.points import Collector, Point
 
 RAW_ROWS: Final = 2_000_000
 """So many rows of all tables are looked through at most before minutes answer instead."""
