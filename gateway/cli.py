@@ -51,6 +51,7 @@ for command in (
     device.probe,
     live.status,
     live.tail,
+    live.snapshot,
     run.sim,
     info.drivers,
     config.schema,

@@ -114,6 +114,11 @@ class Runtime:
         """The latest row of every table."""
         return self.hub.latest
 
+    @property
+    def state_dir(self) -> Path:
+        """The folder of spools and historian."""
+        return self.plant.state_dir
+
     def devices(self) -> Mapping[str, Driver]:
         """All configured devices by name."""
         return self.plant.devices
@@ -141,10 +146,20 @@ class Runtime:
         self, device: str, tag: str, from_ns: int, to_ns: int, max_points: int
     ) -> HistoryResult | None:
         """Read back from the historian; None where there is none."""
-        for sink in self.sinks.values():
-            if isinstance(sink, HistorianSink):
-                return sink.query(device, tag, from_ns, to_ns, max_points)
-        return None
+        historian = self._historian()
+        if historian is None:
+            return None
+        return historian.query(device, tag, from_ns, to_ns, max_points)
+
+    def copy_history(self, path: Path) -> bool:
+        """Write a copy of the historian's file; False where there is none."""
+        historian = self._historian()
+        if historian is not None:
+            historian.copy_to(path)
+        return historian is not None
+
+    def _historian(self) -> HistorianSink | None:
+        return next((s for s in self.sinks.values() if isinstance(s, HistorianSink)), None)
 
     def ready(self) -> tuple[bool, str]:
         """Whether every device has had its first round, or a reason why not."""
@@ -240,6 +255,11 @@ class Runtime:
         for name, sink in sinks.items():
             if sink["state"] != "good":
                 problems.append(f"sink {name}: {sink['error'] or sink['state']}")
+        problems += [
+            f"sink {name}: damaged files were put aside: {', '.join(sink['put_aside'])}"
+            for name, sink in sinks.items()
+            if sink.get("put_aside")
+        ]
         if self.plant.require_clock and self.clock_synchronised is False:
             problems.append("the clock of this PC is not synchronised")
         problems += [

@@ -223,7 +223,9 @@ class S7Driver(MergedDriver):
 
     def status(self) -> dict[str, Any]:
         """CPU state, negotiated PDU length in bytes, kind of connection, a hint where needed."""
+        where = self._endpoint or Endpoint(self.config.host, self.config.port)
         facts: dict[str, Any] = {
+            "endpoint": f"{where.host}:{where.port}",
             "cpu_state": self._cpu,
             "pdu_bytes": self._pdu or None,
             "connection": "tsap" if self.config.local_tsap else self.config.connection,

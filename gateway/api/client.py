@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from gateway.api.address import parse_listen
@@ -69,6 +69,20 @@ class Client:
     def get_text(self, path: str, params: Params | None = None) -> str:
         """The text at that path, e.g. ``/metrics``. Raises as `get_json`."""
         return self._get(path, params, None).decode("utf-8")
+
+    def download(self, path: str, target: BinaryIO, *, timeout_s: float) -> int:
+        """The bytes at that path into a file; how many. Raises as `get_json`."""
+        connection, response = self._open(path, None, timeout_s)
+        size = 0
+        try:
+            while piece := response.read(1 << 18):
+                size += target.write(piece)
+        except (OSError, http.client.HTTPException) as error:
+            raise GatewayError(f"the gateway at {self._address} hung up: {error}") from error
+        finally:
+            response.close()
+            connection.close()
+        return size
 
     def stream_lines(self, path: str, params: Params | None = None) -> Iterator[bytes]:
         """The lines of an endless answer such as ``/v1/tail``, as they come, without line ends.

@@ -13,6 +13,7 @@ from gateway.api import metrics, schemas
 from gateway.api.answers import ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
 from gateway.api.problems import Problem, unknown
+from gateway.api.snapshot import add_snapshot
 from gateway.api.tail import Tails
 from gateway.api.times import EXPECTED, parse_time
 from gateway.api.view import GatewayView
@@ -68,6 +69,7 @@ def make_router(view: GatewayView, tails: Tails, blocking: Blocking) -> APIRoute
     _health(router, view)
     _values(router, view, tails)
     _questions(router, view, blocking)
+    add_snapshot(router, view, blocking, _errors(401, 403, 404, 503))
     return router
 
 

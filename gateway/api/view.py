@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.driver import Driver, Probe
@@ -68,6 +69,13 @@ class GatewayView(Protocol):
 
     def probe_device(self, name: str, address: str) -> Probe:
         """Read one address once. Blocks; raises GatewayError, or ValueError for the address."""
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the gateway may write."""
+
+    def copy_history(self, path: Path) -> bool:
+        """Write a copy of the historian's file; False without a historian. Blocks."""
 
     def history(
         self, device: str, tag: str, from_ns: int, to_ns: int, max_points: int

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -18,6 +19,7 @@ from gateway.commands.console import (
     AsJson,
     ConfigOption,
     SocketOption,
+    WrongUsage,
     coloured,
     out,
     out_json,
@@ -26,6 +28,7 @@ from gateway.commands.console import (
     table,
 )
 from gateway.commands.values import quality, shown
+from gateway.errors import GatewayError
 from gateway.terminal import count, duration, printable, size, wants_colour
 
 WATCH_S = 2.0
@@ -174,6 +177,27 @@ def tail(
             if shown_lines == number:
                 return
     raise NotRunning("the gateway stopped")
+
+
+def snapshot(
+    target: Annotated[Path, typer.Argument(help="File to write; it may not exist yet.")],
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the historian's database out of the running gateway, for any SQLite tool."""
+    client = client_for(socket, config)
+    try:
+        with target.open("xb") as file:
+            try:
+                written = client.download("/v1/history.db", file, timeout_s=600.0)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        raise WrongUsage(f"{target} exists; a copy is written to a new file") from None
+    except OSError as error:
+        raise GatewayError(f"{target}: {error.strerror}") from error
+    say(f"{target}: {size(written)}, e.g. sqlite3 {target} 'select * from history limit 5'")
 
 
 def value_line(value: Mapping[str, Any]) -> str:

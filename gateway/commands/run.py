@@ -54,6 +54,7 @@ def run(
     plant = load_isolated(file, mock=mock)
     if mock or on_sim:
         how = "--mock" if mock else "--sim"
+        plant.state_dir /= how.strip("-")  # what is invented stays out of the plant's history
         log.warning("the values are invented, but stored like real ones", extra={"by": how})
     with _simulated(plant, file) if on_sim else contextlib.nullcontext(None) as simulated:
         code = run_daemon(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,14 +89,21 @@ def _address_rows(plant: Plant) -> list[list[str]]:
 
 
 def _next_rows(plant: Plant, file: Path) -> list[list[str]]:
-    name = shlex.quote(str(file))
+    name, gateway = shlex.quote(str(file)), _command()
     rows = [
-        [f"gateway status --config {name}", "how everything is"],
-        [f"gateway tail --config {name}", "values as they come"],
+        [f"{gateway} status --config {name}", "how everything is"],
+        [f"{gateway} tail --config {name}", "values as they come"],
     ]
     first = next((d.name for d in plant.devices.values() if d.config.enabled), None)
     if first is not None:
-        rows.append([f"gateway read {name} {shlex.quote(first)}", "one read of one device"])
+        rows.append([f"{gateway} read {name} {shlex.quote(first)}", "one read of one device"])
     if plant.api.address is not None:
         rows.append([f"curl http://{plant.api.address}/v1/status", "the same for programs"])
     return rows
+
+
+def _command() -> str:
+    """How to type it here: `gateway`, or its path where that is not on PATH."""
+    typed = Path(sys.argv[0])
+    hidden = typed.name == "gateway" and shutil.which("gateway") is None
+    return shlex.quote(short(typed)) if hidden else "gateway"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def test_the_first_message_says_what_runs_where_data_goes_and_what_to_type(
     file, text = running
     assert "Gateway test is running: 3 devices, 8 tags" in text
     assert re.search(r"hopper +mock +4 tags +process every 100 ms", text)
-    assert str(file.parent / "state" / "history.db") in text
+    assert str(file.parent / "state" / "mock" / "history.db") in text
     assert "INVENTED VALUES" in text
     assert str(file.parent / "s") in text
     assert "http://127.0.0.1:" in text
@@ -105,6 +106,21 @@ def test_tail_into_a_reader_that_goes_away_is_quiet(running: tuple[Path, str]) -
         assert process.stderr.read() == b""
 
 
+def test_snapshot_copies_the_history_of_the_running_gateway(
+    running: tuple[Path, str], tmp_path: Path
+) -> None:
+    file, _ = running
+    copy = tmp_path / "copy.db"
+    until(lambda: called("snapshot", copy, "--config", file).returncode == 0)
+    store = sqlite3.connect(copy)
+    stored = store.execute("select count(*) from history where device = 'press'").fetchone()[0]
+    store.close()
+    assert stored > 0
+    assert list((file.parent / "state" / "mock").glob("copy-*")) == []
+    again = called("snapshot", copy, "--config", file, expect=2)
+    assert "exists" in again.stderr
+
+
 def test_read_goes_through_the_running_gateway(running: tuple[Path, str]) -> None:
     # the file's S7 device is not there: only the gateway's mock of it can answer
     file, _ = running
@@ -133,7 +149,7 @@ def test_probe_goes_through_the_running_gateway(running: tuple[Path, str]) -> No
 
 def test_a_second_gateway_on_the_same_state_is_refused(running: tuple[Path, str]) -> None:
     file, _ = running
-    done = gateway("run", file, expect=1)
+    done = gateway("run", "--mock", file, expect=1)
     assert "is in use by another gateway (pid " in done.stderr
 
 

@@ -139,6 +139,17 @@ class Plant:
             return None
         return self.historian.query(device, tag, from_ns, to_ns, max_points)
 
+    @property
+    def state_dir(self) -> Path:
+        assert self.historian is not None
+        return self.historian.state_dir
+
+    def copy_history(self, path: Path) -> bool:
+        if self.historian is None:
+            return False
+        self.historian.copy_to(path)
+        return True
+
     def lose(self, cause: Any = "spool_bound", rows: int = 7) -> None:
         self.ledger.record(Loss("influx", "hopper_4", "process", 1, 2, rows, cause, "full"))
 
