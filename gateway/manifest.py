@@ -57,6 +57,15 @@ def _spans(raw: Any) -> tuple[Span, ...]:
     return tuple(Span(*item) for item in raw)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as the files; OSError where the disk refuses."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Manifest:
     """The append-only file: a JSON line for each batch stored and each group delivered."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from gateway.losses import Cause
-from gateway.manifest import Span, merge_spans
+from gateway.manifest import Span, merge_spans, sync_folder
 from gateway.rescue import is_damage, rescue
 from gateway.segment import Damaged, Segment, Stored
 
@@ -106,6 +106,7 @@ class Shelf:
         try:
             segment.create()
             segment.manifest.append({"last": [[*key, ns] for key, ns in self.last.items()]})
+            sync_folder(self._folder)
         except (sqlite3.Error, OSError):
             with suppress(OSError):
                 segment.unlink()

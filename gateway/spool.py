@@ -22,7 +22,7 @@ from pydantic import ByteSize, Field, field_validator
 from gateway.driver import Settings
 from gateway.errors import GatewayError
 from gateway.losses import Cause, Loss
-from gateway.manifest import Span
+from gateway.manifest import Span, sync_folder
 from gateway.rescue import LossNotes
 from gateway.segment import Segment, Stored
 from gateway.shelf import FAMILIES, Batch, Family, Key, Shelf, all_segments
@@ -116,6 +116,7 @@ class Spool:
         if found and not self._stopped.exists():
             self.interrupted = {k: ns for s in self._shelves.values() for k, ns in s.last.items()}
         self._stopped.unlink(missing_ok=True)
+        sync_folder(self.folder)
         for cause, span, detail in self._notes.load():
             self.lost(cause, span, detail)
 
@@ -128,6 +129,7 @@ class Spool:
         if clean:
             with suppress(OSError):
                 self._stopped.touch()
+                sync_folder(self.folder)
 
     def begin_round(self) -> None:
         """Before rows are taken from the hub: losses noted so far are among them as rows."""

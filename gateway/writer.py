@@ -27,6 +27,9 @@ from gateway.spooled import SpooledOutlet
 log = logging.getLogger(__name__)
 
 
+OPEN_S = 5.0
+
+
 class WriterConfig(Settings):
     """``writer:``, how rows become batches."""
 
@@ -70,6 +73,7 @@ class Writer:
         self._rows_accepted = 0
         self._rows_unchanged = 0
         self._rows_lost = 0
+        self._opened = threading.Event()
         self._stop = threading.Event()
         self._stop_at_s = math.inf
         pauses = backoff or Backoff()
@@ -85,8 +89,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"write {name}", daemon=True)
 
     def start(self) -> None:
-        """Start to write."""
+        """Start to write. Returns when what an earlier run left was found, or after 5 s.
+
+        Rows must not be published before: if the spool did not know that the gateway runs, a
+        kill at that moment would lose them in silence.
+        """
         self._thread.start()
+        self._opened.wait(OPEN_S)
 
     def stop(self, deadline_s: float) -> bool:
         """Spool all rows that were published, deliver what the time allows, close everything.
@@ -133,6 +142,7 @@ class Writer:
         interval_s = self._config.flush_interval_s
         self._heartbeats.beat(beat, 60.0)
         self._outlet.open()
+        self._opened.set()
         self._interrupted = self._outlet.interrupted()
         held: list[Row] = []
         flush_at = time.monotonic() + interval_s

@@ -33,7 +33,7 @@ def socket_path(socket: Path | None, config: Path | None) -> Path:
 
 def socket_of(config: Path) -> Path:
     """``api.socket`` of a configuration, of which nothing else is looked at: that takes longer."""
-    from gateway.config.yamlfile import read_yaml
+    from gateway.yamlfile import read_yaml
 
     document = read_yaml(config)
     api = document.root.get("api")

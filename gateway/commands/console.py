@@ -33,7 +33,7 @@ ConfigFile = Annotated[
 
 def device_names(context: typer.Context, incomplete: str) -> list[str]:
     """Names of devices for the shell's completion; nothing where the file cannot be read."""
-    from gateway.config.yamlfile import read_yaml
+    from gateway.yamlfile import read_yaml
 
     try:
         devices = read_yaml(Path(context.params["file"])).root["devices"]

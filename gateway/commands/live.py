@@ -184,7 +184,7 @@ def snapshot(
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy the historian's database out of the running gateway, for any SQLite tool."""
+    """Copy the history of the running gateway into a file."""
     client = client_for(socket, config)
     try:
         with target.open("xb") as file:

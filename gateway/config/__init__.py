@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from gateway.config.loader import load_plant
 from gateway.config.plant import BusPlan, Plant
-from gateway.config.yamlfile import gc_paused
 from gateway.driver import Driver, find_driver
 from gateway.errors import ConfigError, GatewayError
+from gateway.yamlfile import gc_paused
 
 __all__ = ["BusPlan", "Plant", "load", "load_isolated"]
 

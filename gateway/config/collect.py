@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gateway.config.document import Document, Path_, Section
 from gateway.config.validation import S, describe, name_fault, repair, validate
 from gateway.errors import Fault
+from gateway.yamlfile.document import Document, Path_, Section
 
 ENTRIES = "`key: value` entries"
 

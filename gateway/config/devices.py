@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.collect import Collector
-from gateway.config.document import Path_, Section
 from gateway.config.mapreader import read_map
 from gateway.config.maps import Labels, SourceMap
 from gateway.config.namedfiles import with_files
@@ -15,6 +14,7 @@ from gateway.config.validation import S, name_fault, nearest
 from gateway.driver import DeviceConfig, DeviceMap, Driver, find_driver, installed_drivers
 from gateway.errors import ConfigError, Fault, GatewayError
 from gateway.model import RESERVED
+from gateway.yamlfile.document import Path_, Section
 
 
 def check_labels(collector: Collector, path: Path_) -> Labels:

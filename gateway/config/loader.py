@@ -9,13 +9,13 @@ from pathlib import Path
 from gateway.api.settings import ApiConfig
 from gateway.config.collect import Collector
 from gateway.config.devices import DeviceLoader, check_labels
-from gateway.config.document import Section, printable, shown
 from gateway.config.namedfiles import with_files
 from gateway.config.plant import FileConfig, Plant
 from gateway.config.validation import name_fault, outline, repair
-from gateway.config.yamlfile import read_yaml
 from gateway.errors import ConfigError, GatewayError
 from gateway.sinks import SinkConfig, find_sink, installed_sinks
+from gateway.yamlfile import read_yaml
+from gateway.yamlfile.document import Section, printable, shown
 
 MAX_SOCKET_BYTES = 107
 """Longest path of a Unix socket in Linux."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.config.collect import Collector
-from gateway.config.document import Document, Path_, Section
 from gateway.config.maps import (
     BRACES,
     GroupConfig,
@@ -21,9 +20,10 @@ from gateway.config.maps import (
     SourceMap,
 )
 from gateway.config.validation import name_fault, nearest, outline
-from gateway.config.yamlfile import read_yaml
 from gateway.driver import Driver, Tag, TagConfig
 from gateway.errors import GatewayError, Place
+from gateway.yamlfile import read_yaml
+from gateway.yamlfile.document import Document, Path_, Section
 
 _PLACEHOLDER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

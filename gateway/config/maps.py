@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from gateway.config.document import Document, Path_, Section
 from gateway.driver import DeviceMap, GroupSpec, Settings, TableSpec, Tag, TagConfig
 from gateway.errors import Fault, Place
+from gateway.yamlfile.document import Document, Path_, Section
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 

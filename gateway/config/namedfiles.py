@@ -6,8 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from gateway.config.document import shown
 from gateway.config.validation import S
+from gateway.yamlfile.document import shown
 
 
 def with_files(settings: S, folder: Path) -> tuple[S, list[tuple[str, str]]]:

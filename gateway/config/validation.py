@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.document import Document, Items, Path_, Section
 from gateway.errors import Fault
+from gateway.yamlfile.document import Document, Items, Path_, Section
 
 S = TypeVar("S", bound=BaseModel)
 

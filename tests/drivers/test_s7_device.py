@@ -93,7 +93,9 @@ def test_every_type_is_simulated_good_and_moves() -> None:
             for name, (value, mark) in read_values(driver).items():
                 assert mark == "GOOD", (name, mark)
                 moved.setdefault(name, set()).add(str(value))
-        assert driver.status() == {"cpu_state": "run", "pdu_bytes": 960, "connection": "basic"}
+        status = driver.status()
+        assert (status["cpu_state"], status["pdu_bytes"]) == ("run", 960)
+        assert status["connection"] == "basic"
         still = {name for name, values in moved.items() if len(values) < 2}
         assert still == {"v_date"}
         driver.close()
@@ -144,7 +146,9 @@ def test_a_server_without_the_state_list_and_with_a_smaller_pdu() -> None:
     try:
         driver.connect()
         values = read_values(driver)
-        assert driver.status() == {"cpu_state": "unknown", "pdu_bytes": 480, "connection": "basic"}
+        status = driver.status()
+        assert (status["cpu_state"], status["pdu_bytes"]) == ("unknown", 480)
+        assert status["connection"] == "basic"
         assert values == {
             "a": (1, "GOOD"),
             "b_0": (100, "GOOD"), "b_1": (101, "GOOD"), "b_2": (102, "GOOD"),

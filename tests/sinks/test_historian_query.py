@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError, SinkUnavailable
 from gateway.model import Column, bad
-from gateway.sinks import history
+from gateway.sinks.historian import query as history
 from gateway.sinks.historian.points import Collector, Point
 from tests.sinks.historykit import (
     DAY_NS,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ class Pump:
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -197,6 +197,7 @@ class Pump:
                 self.lines.append(text.strip())
 
     def kill(self) -> list[int]:
+        """End it at once; the numbers that it printed."""
         self.process.kill()
         return self.end()
 
@@ -215,14 +216,31 @@ class Pump:
         return [json.loads(text) for text in self.lines if text.startswith("{")]
 
 
-def test_kill_9_loses_no_batch_that_was_acknowledged(tmp_path: Path) -> None:
+Start = Callable[..., Pump]
+
+
+@pytest.fixture
+def start_pump() -> Iterator[Start]:
+    pumps: list[Pump] = []
+
+    def start(module: str, *args: object) -> Pump:
+        pumps.append(Pump(module, *map(str, args)))
+        return pumps[-1]
+
+    yield start
+    for pump in pumps:
+        if pump.process.poll() is None:
+            pump.kill()
+
+
+def test_kill_9_loses_no_batch_that_was_acknowledged(tmp_path: Path, start_pump: Start) -> None:
     folder = tmp_path / "spool"
     acknowledged: list[int] = []
     chance = random.Random(3)
     for _ in range(4):
         before = acknowledged[-1] if acknowledged else 0
         # the number that was being written at the kill may be on disk too: leave it out
-        pump = Pump("spool_pump", str(folder), str(before + 2))
+        pump = start_pump("spool_pump", folder, before + 2)
         wanted = chance.randint(5, 60)
         until(lambda pump=pump, wanted=wanted: len(pump.lines) >= wanted, 20)
         acknowledged += pump.kill()
@@ -245,16 +263,18 @@ def test_kill_9_loses_no_batch_that_was_acknowledged(tmp_path: Path) -> None:
 def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
     tmp_path: Path,
     influx: InfluxPeer,  # noqa: F811
+    start_pump: Start,
 ) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)
+    token.chmod(0o600)
     published: list[int] = []
     lost: set[int] = set()
     named = 0
 
     def start() -> Pump:
         first = published[-1] + 200 if published else 0  # some time passes between two runs
-        pump = Pump("row_pump", str(tmp_path), influx.url, str(first))
+        pump = start_pump("row_pump", tmp_path, influx.url, first)
         until(lambda: len(pump.lines) > 120, 20)
         return pump
 

@@ -111,11 +111,16 @@ def test_snapshot_copies_the_history_of_the_running_gateway(
 ) -> None:
     file, _ = running
     copy = tmp_path / "copy.db"
-    until(lambda: called("snapshot", copy, "--config", file).returncode == 0)
-    store = sqlite3.connect(copy)
-    stored = store.execute("select count(*) from history where device = 'press'").fetchone()[0]
-    store.close()
-    assert stored > 0
+
+    def stored() -> int:
+        copy.unlink(missing_ok=True)
+        called("snapshot", copy, "--config", file)
+        store = sqlite3.connect(copy)
+        count = store.execute("select count(*) from history where device = 'press'").fetchone()[0]
+        store.close()
+        return int(count)
+
+    until(stored, 10, "the first rows of the press")
     assert list((file.parent / "state" / "mock").glob("copy-*")) == []
     again = called("snapshot", copy, "--config", file, expect=2)
     assert "exists" in again.stderr

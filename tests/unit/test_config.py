@@ -11,9 +11,9 @@ import pytest
 
 from drivers.mock import MockDriver
 from gateway.config import Plant, load, mapreader
-from gateway.config.document import Document, Section
 from gateway.driver import Tag, TagConfig
 from gateway.errors import ConfigError
+from gateway.yamlfile.document import Document, Section
 from tests.support import ROOT
 
 HEAD = """

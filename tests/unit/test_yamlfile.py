@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.document import Items, Section, dotted
-from gateway.config.scalars import plain_scalar
-from gateway.config.yamlfile import MAX_BYTES, read_yaml
 from gateway.errors import ConfigError
+from gateway.yamlfile import MAX_BYTES, read_yaml
+from gateway.yamlfile.document import Items, Section, dotted
+from gateway.yamlfile.scalars import plain_scalar
 
 
 @pytest.fixture

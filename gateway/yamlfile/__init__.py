@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from gateway.config.document import Document, Items, Path_, Section, Spot, dotted, shown
-from gateway.config.scalars import is_text, plain_scalar
 from gateway.errors import ConfigError, Fault, Place
+from gateway.yamlfile.document import Document, Items, Path_, Section, Spot, dotted, shown
+from gateway.yamlfile.scalars import is_text, plain_scalar
 
 MAX_BYTES = 32_000_000
 """Largest file: about 400,000 tags."""
