@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MIN_BYTES = 16_000_000
 SEGMENT_BYTES = 16_000_000
+REPEAT_LOG_S = 600.0
 LOSS_TABLE = "gateway_loss"
 OVERHEAD = 160_000
 """Room that a write may need on disk besides twice its bytes: log, index and a new segment."""
@@ -77,6 +78,8 @@ class Spool:
         self.error = ""
         """Why the disk or a segment failed last; empty once a batch was stored again."""
         self.rows_lost = 0
+        self._logged = ""
+        self._logged_s = 0.0
         self.interrupted: dict[tuple[str, str], int] = {}
         """After an unclean stop: the last spooled time of each table, ns."""
         self._max_bytes = max_bytes or int(config.max_bytes)
@@ -174,7 +177,9 @@ class Spool:
         return self._last_number
 
     def _failed(self, error: str) -> None:
-        if error != self.error:
+        now = self._clock()
+        if error != self._logged or now - self._logged_s > REPEAT_LOG_S:
+            self._logged, self._logged_s = error, now
             extra = {"sink": self._sink}
             log.error("spool of sink %s: %s", self._sink, error, extra=extra)
         self.error = error
