@@ -193,6 +193,8 @@ class Shelf:
         for segment in list(self.segments):
             while segment in self.segments and (batch := self._take_from(segment)) is not None:
                 yield batch
+            if segment is not self._current:
+                segment.close()  # open files cost room on the disk
 
     def _take_from(self, segment: Segment) -> Batch | None:
         if not segment.surveyed:

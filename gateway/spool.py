@@ -34,7 +34,7 @@ SEGMENT_BYTES = 16_000_000
 REPEAT_LOG_S = 600.0
 LOSS_TABLE = "gateway_loss"
 OVERHEAD = 160_000
-"""Room that a write may need on disk besides twice its bytes: log, index and a new segment."""
+"""Room on disk for what comes and goes: logs and indexes of open files, a new segment."""
 
 
 class SpoolConfig(Settings):
@@ -247,7 +247,7 @@ class Spool:
             for segment in list(shelf.segments):
                 if self._clock() - segment.last_write_s > self._max_age_s:
                     self._give_up(shelf, segment, "spool_age")
-        self._keep_bound(0)
+        self._keep_bound(OVERHEAD)
 
     def backlog(self) -> bool:
         """Whether batches lie on disk that are not in memory."""

@@ -96,7 +96,7 @@ def number(batch: Batch) -> int:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests are about what is written, not about power cuts: they spare the disk."""
+    """These tests are not about power cuts: they spare the disk."""
     monkeypatch.setattr("gateway.segment.SYNCHRONOUS", "OFF")
     monkeypatch.setattr(os, "fdatasync", lambda fd: None)
 
@@ -169,8 +169,7 @@ def test_what_the_gateway_says_of_itself_goes_last(bench: Bench) -> None:
     first = number(bench.put("events"))
     for _ in range(300):
         bench.put(size=10_000)
-    assert bench.losses
-    assert first not in bench.lost()
+    assert first not in bench.lost() != set()
     bench.crash()
     assert bench.drain()[0] == first
 
@@ -181,7 +180,6 @@ def test_age_gives_up_a_segment_and_says_so(bench: Bench) -> None:
         bench.clock.now += 1
     bench.clock.now += 86400 - 50
     bench.spool.tick(idle=True)
-    assert bench.losses
     assert {loss.cause for loss in bench.losses} == {"spool_age"}
     lost = bench.lost()
     bench.crash()
@@ -193,9 +191,9 @@ def test_a_batch_whose_segment_was_given_up_is_cancelled(bench: Bench) -> None:
     for _ in range(300):
         bench.put(size=10_000)
     assert batch.cancelled
-    rows = bench.spool.status()["pending_rows"]
+    before = bench.spool.status()
     bench.spool.settle([batch.key] if batch.key else [])
-    assert bench.spool.status()["pending_rows"] == rows
+    assert bench.spool.status() == before
 
 
 def test_a_wrong_checksum_costs_one_batch(bench: Bench) -> None:
@@ -248,8 +246,7 @@ def test_damage_is_put_aside_salvaged_and_the_rest_told(bench: Bench, how: str) 
     bench.open()
     bench.put()
     left = [*bench.drain(), 61]
-    lost = bench.lost()
-    assert lost
+    assert (lost := bench.lost())
     assert {loss.cause for loss in bench.losses} == {"corrupt_segment"}
     assert sorted([*left, *lost]) == list(range(1, 62))
     assert left == sorted(left)
@@ -293,9 +290,7 @@ def test_a_torn_manifest_is_no_obstacle(bench: Bench) -> None:
 
 def test_a_write_that_fails_goes_to_a_new_segment(bench: Bench) -> None:
     bench.put()
-    current = bench.spool._shelves["data"]._current
-    assert current is not None
-    current.db.execute("PRAGMA query_only=ON")
+    bench.spool._shelves["data"].segments[-1].db.execute("PRAGMA query_only=ON")
     bench.put()
     assert bench.spool.error == ""
     assert len(list(bench.folder.glob("*-data.db"))) == 2
@@ -334,8 +329,7 @@ def test_an_unclean_stop_tells_the_last_spooled_time_of_each_table(bench: Bench)
 def test_a_loss_is_told_again_if_its_row_was_not_spooled_before_the_crash(bench: Bench) -> None:
     for _ in range(300):
         bench.put(size=10_000)
-    told = len(bench.losses)
-    assert told
+    assert (told := len(bench.losses))
     bench.crash()
     assert len(bench.losses) == 2 * told
     bench.spool.begin_round()
