@@ -24,7 +24,7 @@ from gateway.latest import Latest
 from gateway.losses import Loss, LossLedger
 from gateway.model import Mark, Quality, Row
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
-from gateway.sinks.historian.sink import HistorianSink
+from gateway.sinks.historian import HistorianSink
 from gateway.spool import Spool
 from gateway.writer import Writer
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from gateway.api.address import Address, parse_listen
 from gateway.driver import Settings
 from gateway.errors import GatewayError
+from gateway.logs import hide
 
 MIN_TOKEN_CHARS = 16
 """Shorter tokens can be guessed over a plant network."""
@@ -73,4 +74,5 @@ class ApiConfig(Settings):
                 f"token_file {self.token_file}: not a token; expected one word of at least "
                 f"{MIN_TOKEN_CHARS} ASCII characters, e.g. from `openssl rand -hex 32`"
             )
+        hide(token)
         return token

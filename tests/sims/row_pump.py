@@ -7,6 +7,7 @@ published, and each loss as JSON. Row n has value n and time START_NS + n x STEP
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -25,9 +26,14 @@ START_NS = 1_700_000_000_000_000_000
 STEP_NS = 2_000_000
 
 
+def say(line: str) -> None:
+    """One line in one piece, whichever thread says it."""
+    os.write(1, f"{line}\n".encode())
+
+
 def main(state_dir: Path, url: str, number: int) -> None:
     def tell(loss: Loss) -> None:
-        print(json.dumps(loss._asdict()), flush=True)
+        say(json.dumps(loss._asdict()))
 
     columns = [Column("n", "i8", store_int=True)]
     table = Table("numbers", "pump", columns, [("device", "pump")], interval_s=STEP_NS / 1e9)
@@ -42,7 +48,7 @@ def main(state_dir: Path, url: str, number: int) -> None:
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     while not ended.wait(STEP_NS / 1e9):
-        print(number, flush=True)
+        say(str(number))
         hub.publish(Row(table, START_NS + number * STEP_NS, (np.array([number]),)))
         number += 1
     writer.stop(10.0)

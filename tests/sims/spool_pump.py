@@ -9,9 +9,9 @@ import random
 import sys
 from pathlib import Path
 
-from gateway.manifest import Span
-from gateway.segment import Stored
 from gateway.spool import Spool, SpoolConfig
+from gateway.spool.manifest import Span
+from gateway.spool.segment import Stored
 
 
 def main(folder: Path, number: int) -> None:

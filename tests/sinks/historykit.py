@@ -11,7 +11,7 @@ import numpy as np
 
 from gateway.model import Column, Kind, Mark, Row, Scalar, Table, make_parts
 from gateway.sinks import Selected
-from gateway.sinks.historian.sink import HistorianConfig, HistorianSink
+from gateway.sinks.historian import HistorianConfig, HistorianSink
 
 START_NS = 1_790_000_040_000_000_000
 """A whole minute."""

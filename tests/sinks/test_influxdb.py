@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import yaml
 
-from gateway.deliver import Backoff
 from gateway.hub import Hub
 from gateway.losses import Loss
 from gateway.model import Column, Row, Table, bad_row, make_parts
@@ -25,6 +24,7 @@ from gateway.sinks import Selected
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
 from gateway.spool import Spool, SpoolConfig
 from gateway.writer import Writer, WriterConfig
+from gateway.writer.deliver import Backoff
 from tests.sims.influx_peer import (  # noqa: F401
     BUCKET,
     TOKEN,
@@ -315,7 +315,7 @@ def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
     assert len(numbers) > 500
 
 
-README = ROOT / "gateway" / "sinks" / "README-influxdb.md"
+README = ROOT / "gateway" / "sinks" / "influxdb" / "README.md"
 
 
 def test_the_example_of_the_readme_works(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.model import ALL, Column, Mark, Quality, Row, Table, bad, bad_row, make_parts
 from gateway.sinks import Selected
-from gateway.sinks import lineprotocol as lp
-from gateway.sinks.lineencoder import MAX_LINE, LineEncoder
-from gateway.sinks.narrow import NarrowEncoder
+from gateway.sinks.influxdb import lineprotocol as lp
+from gateway.sinks.influxdb.narrow import NarrowEncoder
+from gateway.sinks.influxdb.wide import MAX_LINE, LineEncoder
 from tests.sims.influx_peer import InfluxPeer, influx  # noqa: F401
 
 LABELS = (("gateway", "g"), ("device", "press 1"))

@@ -17,7 +17,7 @@ from gateway.api.client import RequestFailed
 from gateway.api.settings import ApiConfig
 from gateway.model import Column, Row, Table, bad_row
 from gateway.sinks import Selected
-from gateway.sinks.historian.sink import HistorianConfig, HistorianSink
+from gateway.sinks.historian import HistorianConfig, HistorianSink
 from tests.support import until
 from tests.unit.apikit import TIME_NS, Hopper, Plant, Served, process_row, served
 

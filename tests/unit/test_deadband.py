@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.deadband import Deadband
 from gateway.model import ALL, Column, Mark, Quality, Row, Table, bad, bad_row, make_parts
 from gateway.sinks import Selected
+from gateway.writer.deadband import Deadband
 
 S = 1_000_000_000
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.losses import Loss
-from gateway.manifest import Span
-from gateway.segment import Segment, Stored
-from gateway.shelf import Batch, Family
 from gateway.spool import Spool, SpoolConfig, SpoolUnwritable
+from gateway.spool.manifest import Span
+from gateway.spool.segment import Segment, Stored
+from gateway.spool.shelf import Batch, Family
 
 
 class Clock:
@@ -97,7 +97,7 @@ def number(batch: Batch) -> int:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests are not about power cuts: they spare the disk."""
-    monkeypatch.setattr("gateway.segment.SYNCHRONOUS", "OFF")
+    monkeypatch.setattr("gateway.spool.segment.SYNCHRONOUS", "OFF")
     monkeypatch.setattr(os, "fdatasync", lambda fd: None)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.deliver import Backoff
 from gateway.errors import SinkUnavailable
 from gateway.health import Heartbeats
 from gateway.hub import Hub
@@ -22,6 +21,7 @@ from gateway.sinks import DurableSink, Selected, Sink, SinkConfig
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
 from gateway.spool import Spool, SpoolConfig
 from gateway.writer import Writer, WriterConfig
+from gateway.writer.deliver import Backoff
 from tests.sims import http_faults as hf
 from tests.support import free_port, until
 
@@ -146,7 +146,7 @@ def test_while_a_sink_is_away_rows_wait_and_are_told_of_once(
         line.stop()
     assert len(bodies) == 1, "the same bytes are sent again"
     assert sorted(set(numbers(server, tries))) == list(range(1, 51))
-    told = [r for r in caplog.records if r.name == "gateway.deliver"]
+    told = [r for r in caplog.records if r.name == "gateway.writer.deliver"]
     assert [r.levelname for r in told] == ["WARNING", "INFO"]
     assert all(vars(r)["sink"] == "s" for r in told)
     assert line.losses == []

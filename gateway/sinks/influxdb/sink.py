@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import urllib3
@@ -23,17 +24,33 @@ from influxdb_client.service.write_service import WriteService
 from pydantic import Field, field_validator, model_validator
 
 from gateway.errors import Rejected, SinkUnavailable, TooLarge
+from gateway.logs import hide
 from gateway.sinks import Payload, RemoteSink, Selected, SinkConfig
-from gateway.sinks import lineprotocol as lp
-from gateway.sinks.bounded_http import Transport
-from gateway.sinks.lineencoder import LineEncoder
-from gateway.sinks.narrow import NarrowEncoder
+from gateway.sinks.influxdb import lineprotocol as lp
+from gateway.sinks.influxdb.bounded_http import Transport
+from gateway.sinks.influxdb.narrow import NarrowEncoder
+from gateway.sinks.influxdb.wide import LineEncoder
 from gateway.sinks.payload import Described, plain_body
+
+igzip: ModuleType | None
+try:
+    from isal import igzip
+except ImportError:
+    igzip = None
 
 log = logging.getLogger(__name__)
 
 GZIP = "lp+gzip"
 PLAIN = "lp"
+
+
+def compress(text: bytes) -> bytes:
+    """As gzip, level 1: by ISA-L where there is one (a third of zlib's time, and smaller)."""
+    if igzip is not None:
+        packed: bytes = igzip.compress(text, 1, mtime=0)
+        return packed
+    packer = zlib.compressobj(1, wbits=31)
+    return packer.compress(text) + packer.flush()
 
 
 class InfluxConfig(SinkConfig):
@@ -105,8 +122,7 @@ class InfluxSink(RemoteSink):
     def _pack(self, text: bytes) -> bytes:
         if not self.config.gzip:
             return text
-        packer = zlib.compressobj(1, wbits=31)
-        return packer.compress(text) + packer.flush()
+        return compress(text)
 
     def split(self, body: bytes, format: str) -> list[bytes]:
         """The lines in two halves."""
@@ -213,6 +229,7 @@ class InfluxSink(RemoteSink):
             raise SinkUnavailable(f"no token: {error}", operator=True) from error
         if not token.isascii() or not token.isprintable() or not token:
             raise SinkUnavailable(f"{path} holds no token", operator=True)
+        hide(token)
         return token
 
     def _forget(self) -> None:

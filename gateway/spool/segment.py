@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.manifest import Manifest, Span, dump_spans, load_spans
+from gateway.spool.manifest import Manifest, Span, dump_spans, load_spans
 
 SYNCHRONOUS = "FULL"
 """Every commit is on the disk: measured, NORMAL loses the last batches at a power cut."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from gateway.losses import Cause
-from gateway.manifest import Span, merge_spans, sync_folder
-from gateway.rescue import is_damage, rescue
-from gateway.segment import Damaged, Segment, Stored
+from gateway.spool.manifest import Span, merge_spans, sync_folder
+from gateway.spool.rescue import is_damage, rescue
+from gateway.spool.segment import Damaged, Segment, Stored
 
 Family: TypeAlias = Literal["events", "data"]
 FAMILIES: tuple[Family, ...] = ("events", "data")

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.deadletters import DeadLetters
 from gateway.errors import Rejected, SinkUnavailable, TooLarge
 from gateway.health import Heartbeats
-from gateway.lanes import Lanes
-from gateway.manifest import Span, merge_spans
-from gateway.shelf import Batch
 from gateway.sinks import RemoteSink
 from gateway.sinks.payload import Described, Describes, plain_body
+from gateway.spool.manifest import Span, merge_spans
+from gateway.spool.shelf import Batch
+from gateway.writer.deadletters import DeadLetters
+from gateway.writer.lanes import Lanes
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import orjson
 
 from gateway.model import ALL, Array, Mark, Quality, Row, Table, Values
 from gateway.sinks import Selected
-from gateway.sinks import lineprotocol as lp
+from gateway.sinks.influxdb import lineprotocol as lp
 
 MAX_LINE = 65_536
 """Longest line in bytes; a row of more goes out as several lines of one series and time."""

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.shelf import Batch
+from gateway.spool.shelf import Batch
 
 LIVE_BYTES = 6_000_000
 BACKLOG_BYTES = 2_000_000

@@ -11,18 +11,18 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.deadband import Deadband
-from gateway.deliver import Backoff
 from gateway.driver import Settings
 from gateway.health import Heartbeats
 from gateway.hub import Subscription
 from gateway.losses import Cause, Loss
-from gateway.manifest import Span
 from gateway.model import Row
-from gateway.outlets import OWN_TABLES, DirectOutlet, Outlet, spans_of
 from gateway.sinks import DurableSink, RemoteSink, Selected, Sink
 from gateway.spool import LOSS_TABLE, Spool
-from gateway.spooled import SpooledOutlet
+from gateway.spool.manifest import Span
+from gateway.writer.deadband import Deadband
+from gateway.writer.deliver import Backoff
+from gateway.writer.outlets import OWN_TABLES, DirectOutlet, Outlet, spans_of
+from gateway.writer.spooled import SpooledOutlet
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from gateway.deliver import Backoff
 from gateway.errors import SinkUnavailable
 from gateway.health import Heartbeats
 from gateway.losses import Cause
-from gateway.manifest import Span, merge_spans
 from gateway.model import Table
 from gateway.sinks import DurableSink, Selected
+from gateway.spool.manifest import Span, merge_spans
+from gateway.writer.deliver import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from pydantic import ByteSize, Field, field_validator
 from gateway.driver import Settings
 from gateway.errors import GatewayError
 from gateway.losses import Cause, Loss
-from gateway.manifest import Span, sync_folder
-from gateway.rescue import LossNotes
-from gateway.segment import Segment, Stored
-from gateway.shelf import FAMILIES, Batch, Family, Key, Shelf, all_segments
+from gateway.spool.manifest import Span, sync_folder
+from gateway.spool.rescue import LossNotes
+from gateway.spool.segment import Segment, Stored
+from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, all_segments
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import orjson
 
 from gateway.losses import Cause
-from gateway.manifest import Span
-from gateway.segment import Damaged, Segment, Stored
+from gateway.spool.manifest import Span
+from gateway.spool.segment import Damaged, Segment, Stored
 
 KEEP_CORRUPT = 3
 """Damaged files kept for a look, newest first."""

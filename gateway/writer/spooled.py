@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gateway.deadletters import DeadLetters
-from gateway.deliver import Backoff, Deliverer
 from gateway.health import Heartbeats
-from gateway.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
-from gateway.manifest import Span
-from gateway.outlets import OWN_TABLES, Lost, Outlet, spans_of
-from gateway.segment import Stored
-from gateway.shelf import Batch, Family
 from gateway.sinks import RemoteSink, Selected
 from gateway.spool import Spool, SpoolUnwritable
+from gateway.spool.manifest import Span
+from gateway.spool.segment import Stored
+from gateway.spool.shelf import Batch, Family
+from gateway.writer.deadletters import DeadLetters
+from gateway.writer.deliver import Backoff, Deliverer
+from gateway.writer.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
+from gateway.writer.outlets import OWN_TABLES, Lost, Outlet, spans_of
 
 log = logging.getLogger(__name__)
 
