@@ -292,7 +292,6 @@ class BusWorker:
         """Close, mark every tag BAD once, and try again later."""
         device.driver.close()
         device.errors += 1
-        device.attempted = True
         if self._stopping:
             return
         if device.state != "lost":
@@ -304,6 +303,7 @@ class BusWorker:
                 for table in group.tables:
                     self._emit(bad_row(table, time.time_ns(), reason))
         device.turn("lost", reason)
+        device.attempted = True
         first, longest = BACKOFF_S
         device.pause_s = min(max(first, device.pause_s * 2), longest)
         wait = device.pause_s * self._random.uniform(0.8, 1.2) if pause_s is None else pause_s
