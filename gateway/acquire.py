@@ -14,12 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+from gateway.device import DeviceState, GroupClock
 from gateway.driver import PolledDriver
 from gateway.errors import DeviceUnavailable, GatewayError
-from gateway.health import Heartbeats, Rolling
-from gateway.model import ALL, Group, Mark, Quality, Row, bad_row
+from gateway.health import Heartbeats
+from gateway.model import ALL, Mark, Row, bad_row
 
 log = logging.getLogger("gateway.acquire")
 T = TypeVar("T")
@@ -30,68 +31,12 @@ BACKOFF_S = (1.0, 30.0)
 BUG_PAUSE_S = 60.0
 """Pause after an exception that no driver should raise."""
 
-State = Literal["connecting", "good", "lost", "disabled"]
+CONNECT_SHARE = 0.25
+"""Most of a bus's time that attempts to connect may take while other devices on it are good."""
 
+BEAT_SLACK_S = 30.0
 
-class GroupClock:
-    """When a group is due: a fixed grid on the monotonic clock, late ticks skipped and counted."""
-
-    __slots__ = ("due", "group", "missed", "polls")
-
-    def __init__(self, group: Group, first_due: float) -> None:
-        self.group = group
-        self.due = first_due
-        self.polls = 0
-        self.missed = 0
-
-    def advance(self, now: float) -> None:
-        """To the next tick that is not over yet."""
-        interval = self.group.interval_s
-        self.due += interval
-        if now >= self.due:
-            late = int((now - self.due) // interval) + 1
-            self.missed += late
-            self.due += late * interval
-
-
-class DeviceState:
-    """One device on its bus: what it does now, its schedule and its counters."""
-
-    def __init__(self, driver: PolledDriver, enabled: bool, phase: float, start: float) -> None:
-        self.driver = driver
-        self.name = driver.name
-        self.state: State = "connecting" if enabled else "disabled"
-        self.reason = ""
-        self.since = time.monotonic()
-        self.clocks = [
-            # staggered: groups of many devices shall not all be due in the same millisecond
-            GroupClock(g, start + ((phase + i / len(driver.groups)) % 1.0) * g.interval_s)
-            for i, g in enumerate(driver.groups)
-        ]
-        self.connects = 0
-        self.polls = 0
-        self.errors = 0
-        self.lateness = Rolling()
-        self.reading = Rolling()
-        self.pause_s = 0.0
-        self.attempted = not enabled
-        """Whether the first round is done or has failed with a reason."""
-        self.facts: dict[str, Any] = {}
-        self.quarantined: list[tuple[str, str, str]] = []
-        self.facts_at = 0.0
-
-    def turn(self, state: State, reason: str = "") -> None:
-        """Note a change of state."""
-        if (state, reason) != (self.state, self.reason):
-            self.since = time.monotonic()
-        self.state, self.reason = state, reason
-
-    def refresh(self, now: float) -> None:
-        """Copy what others may read of the driver, at most once a second, in its own thread."""
-        if now - self.facts_at >= 1.0:
-            self.facts_at = now
-            self.facts = self.driver.status()
-            self.quarantined = self.driver.quarantined()
+Entry = tuple[float, int, DeviceState]
 
 
 class BusWorker:
@@ -118,7 +63,10 @@ class BusWorker:
         self._heartbeats = heartbeats
         self._whole_mark = whole_mark
         self._last_ns: dict[Any, int] = {}
-        self._queue: list[tuple[float, int, DeviceState, GroupClock | None]] = []
+        self._polls: list[tuple[float, int, DeviceState, GroupClock]] = []
+        self._connects: list[Entry] = []
+        self._connect_at = 0.0
+        """No attempt to connect before this, for the sake of the devices that are good."""
         self._order = 0
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._wake = threading.Event()
@@ -133,11 +81,17 @@ class BusWorker:
         self._thread.start()
 
     def request_stop(self) -> None:
-        """End soon: a call that blocks in a driver is freed by closing its socket."""
+        """End after the poll that is under way."""
         self._stopping = True
         self._wake.set()
+
+    def interrupt(self) -> None:
+        """Free a call that blocks in a driver, by closing its socket. Never raises."""
         for device in self.devices:
-            device.driver.interrupt()
+            try:
+                device.driver.interrupt()
+            except Exception:
+                log.exception("interrupt failed", extra={"device": device.name})
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of the thread, if it was started; False if it has not ended."""
@@ -165,6 +119,8 @@ class BusWorker:
         future: Future[T] = Future()
         self._calls.append((connected, future))
         self._wake.set()
+        if self._stopping or not self._thread.is_alive():
+            self._refuse_calls()
         return future
 
     # -- in the thread ------------------------------------------------------------------------
@@ -173,110 +129,152 @@ class BusWorker:
         now = time.monotonic()
         for device in self.devices:
             if device.state != "disabled":
-                self._push(now, device, None)
-        try:
-            while not self._stopping:
+                self._push_connect(now, device)
+        while not self._stopping:
+            try:
                 self._turn()
-        finally:
-            for device in self.devices:
-                device.driver.close()
-            for _, future in self._calls:
-                future.cancel()
-            self._heartbeats.forget(self.name)
+            except Exception:
+                # a bug of ours: no device may go unread because of it
+                log.exception("fault in the thread of a bus", extra={"bus": self.name})
+                self._requeue_forgotten()
+                self._wake.wait(1.0)
+        for device in self.devices:
+            self._close(device)
+        self._refuse_calls()
+        self._heartbeats.forget(self.name)
 
     def _turn(self) -> None:
-        due = self._queue[0][0] if self._queue else time.monotonic() + 5.0
-        pause = min(due - time.monotonic(), 5.0)
-        slack = max((d.driver.config.timeout_s for d in self.devices), default=0.0)
-        self._heartbeats.beat(self.name, max(pause, 0.0) + 4 * slack + 30.0)
-        if pause > 0 and self._wake.wait(pause):
-            self._wake.clear()
+        now = time.monotonic()
+        due = min(
+            self._polls[0][0] if self._polls else now + 5.0,
+            max(self._connects[0][0], self._connect_at) if self._connects else now + 5.0,
+        )
+        pause = min(due - now, 5.0)
+        if pause > 0:
+            self._heartbeats.beat(self.name, pause + BEAT_SLACK_S)
+            if self._wake.wait(pause):
+                self._wake.clear()
         self._serve_calls()
-        if self._stopping or not self._queue or time.monotonic() < self._queue[0][0]:
+        now = time.monotonic()
+        if self._stopping:
             return
-        _, _, device, clock = heapq.heappop(self._queue)
-        if clock is None:
+        # what is read already goes before what may only cost a time-out
+        if self._polls and self._polls[0][0] <= now:
+            _, _, device, clock = heapq.heappop(self._polls)
+            if self._poll(device, clock):
+                self._push_poll(device, clock)
+        elif self._connects and max(self._connects[0][0], self._connect_at) <= now:
+            _, _, device = heapq.heappop(self._connects)
             self._connect(device)
-        elif device.state == "good":
-            self._poll(device, clock)
+            if any(d.state == "good" for d in self.devices):
+                took = time.monotonic() - now
+                self._connect_at = time.monotonic() + took * (1 / CONNECT_SHARE - 1)
 
-    def _push(self, due: float, device: DeviceState, clock: GroupClock | None) -> None:
+    def _push_poll(self, device: DeviceState, clock: GroupClock) -> None:
         self._order += 1
-        heapq.heappush(self._queue, (due, self._order, device, clock))
+        heapq.heappush(self._polls, (clock.due, self._order, device, clock))
+
+    def _push_connect(self, due: float, device: DeviceState) -> None:
+        self._order += 1
+        heapq.heappush(self._connects, (due, self._order, device))
+
+    def _requeue_forgotten(self) -> None:
+        waiting = {entry[2] for entry in self._connects} | {entry[2] for entry in self._polls}
+        for device in self.devices:
+            if device.state != "disabled" and device not in waiting:
+                self._push_connect(time.monotonic() + BUG_PAUSE_S, device)
 
     def _serve_calls(self) -> None:
         while self._calls:
             work, future = self._calls.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
+            self._heartbeats.beat(self.name, self._allowance_s() + BEAT_SLACK_S)
             try:
                 future.set_result(work())
             except Exception as error:
                 future.set_exception(error)
 
+    def _allowance_s(self) -> float:
+        return max((d.allowance_s for d in self.devices), default=0.0)
+
+    def _refuse_calls(self) -> None:
+        while self._calls:
+            _, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(DeviceUnavailable("stopping", "the gateway is stopping"))
+
     def _connect(self, device: DeviceState) -> None:
+        timeout_s = device.driver.config.timeout_s
+        self._heartbeats.beat(self.name, 4 * timeout_s + BEAT_SLACK_S)
         try:
             device.driver.connect()
+            groups = device.driver.groups
+            requests = max((len(device.driver.plan(g)) for g in groups), default=1)
+            device.allowance_s = requests * timeout_s
         except DeviceUnavailable as error:
             self._lose(device, error.reason, error.detail)
             return
         except Exception as error:
             self._bug(device, error)
             return
-        now = time.monotonic()
+        # good only once it was read: behind a converter a dead unit lets itself be connected to
+        for clock in device.clocks:
+            if self._stopping or not self._poll(device, clock, on_grid=False):
+                return
         was_lost = device.state == "lost"
         device.connects += 1
         device.turn("good")
-        device.facts_at = 0.0
-        for clock in device.clocks:
-            self._poll(device, clock, on_grid=False)  # values at once, whatever the interval
-            if device.state != "good":
-                return
-            if clock.due <= now:
-                missed = clock.missed
-                clock.advance(now)
-                clock.missed = missed
-            self._push(clock.due, device, clock)
         device.attempted = True
+        now = time.monotonic()
+        for clock in device.clocks:
+            clock.start(now)
+            self._push_poll(device, clock)
         if was_lost:
             log.warning("device is back", extra={"device": device.name})
         else:
             log.info("device connected", extra={"device": device.name})
 
-    def _poll(self, device: DeviceState, clock: GroupClock, *, on_grid: bool = True) -> None:
+    def _poll(self, device: DeviceState, clock: GroupClock, *, on_grid: bool = True) -> bool:
+        """Read a group and publish its rows; False if the device was lost."""
         begun = time.monotonic()
+        self._heartbeats.beat(self.name, device.allowance_s + BEAT_SLACK_S)
         if on_grid:
             device.lateness.add(begun - clock.due)
         try:
             rows = device.driver.read(clock.group)
+            mark = self._whole_mark()
+            for row in rows:
+                self._emit(marked(row, mark))
+            now = time.monotonic()
+            device.refresh(now)
         except DeviceUnavailable as error:
             self._lose(device, error.reason, error.detail)
-            return
+            return False
         except Exception as error:
             self._bug(device, error)
-            return
-        mark = self._whole_mark()
-        for row in rows:
-            if mark is not None and (row.marks is None or ALL not in row.marks):
-                row.marks = {**(row.marks or {}), ALL: mark}
-            self._emit(row)
-        now = time.monotonic()
+            return False
         device.reading.add(now - begun)
         device.polls += 1
         clock.polls += 1
         device.pause_s = 0.0
-        device.refresh(now)
         if on_grid:
             clock.advance(now)
-            self._push(clock.due, device, clock)
+        return True
 
     def _emit(self, row: Row) -> None:
         # two rows of one series and time would overwrite one another in the store
         last = self._last_ns.get(row.table, 0)
-        if row.time_ns == last:
-            row.time_ns += 1
+        if 0 <= last - row.time_ns < 1_000_000:
+            row.time_ns = last + 1
         self._last_ns[row.table] = row.time_ns
         self._publish(row)
+
+    def _close(self, device: DeviceState) -> None:
+        try:
+            device.driver.close()
+        except Exception:
+            log.exception("close failed; a bug of the driver", extra={"device": device.name})
 
     def _bug(self, device: DeviceState, error: Exception) -> None:
         log.error(
@@ -290,11 +288,20 @@ class BusWorker:
         self, device: DeviceState, reason: str, detail: str, pause_s: float | None = None
     ) -> None:
         """Close, mark every tag BAD once, and try again later."""
-        device.driver.close()
+        self._close(device)
         device.errors += 1
         if self._stopping:
             return
-        if device.state != "lost":
+        # what is queued for this device belongs to the connection that is gone
+        self._polls = [entry for entry in self._polls if entry[2] is not device]
+        heapq.heapify(self._polls)
+        first, longest = BACKOFF_S
+        device.pause_s = min(max(first, device.pause_s * 2), longest)
+        wait = device.pause_s * self._random.uniform(0.8, 1.2) if pause_s is None else pause_s
+        self._push_connect(time.monotonic() + wait, device)
+        first_loss = device.state != "lost"
+        device.turn("lost", reason)
+        if first_loss:
             log.warning(
                 "device lost",
                 extra={"device": device.name, "reason": reason, "detail": detail},
@@ -302,22 +309,11 @@ class BusWorker:
             for group in device.driver.groups:
                 for table in group.tables:
                     self._emit(bad_row(table, time.time_ns(), reason))
-        device.turn("lost", reason)
         device.attempted = True
-        first, longest = BACKOFF_S
-        device.pause_s = min(max(first, device.pause_s * 2), longest)
-        wait = device.pause_s * self._random.uniform(0.8, 1.2) if pause_s is None else pause_s
-        # what is still queued for this device belongs to the connection that is gone
-        self._queue = [entry for entry in self._queue if entry[2] is not device]
-        heapq.heapify(self._queue)
-        self._push(time.monotonic() + wait, device, None)
 
 
-def count_bad(row: Row) -> int:
-    """How many columns of the row are BAD."""
-    if row.marks is None:
-        return 0
-    whole = row.marks.get(ALL)
-    if whole is not None and whole.quality is Quality.BAD:
-        return len(row.table.columns)
-    return sum(1 for i, mark in row.marks.items() if i != ALL and mark.quality is Quality.BAD)
+def marked(row: Row, mark: Mark | None) -> Row:
+    """The row, with a mark for all its columns where there is one and it has none yet."""
+    if mark is not None and (row.marks is None or ALL not in row.marks):
+        row.marks = {**(row.marks or {}), ALL: mark}
+    return row

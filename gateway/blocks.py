@@ -67,7 +67,7 @@ class Layout:
         self.size = np.array([i.size for i in items], "i8")
         self.owner_table = np.array([t for t, _ in owners], "i4")
         self.owner_column = np.array([c for _, c in owners], "i4")
-        self._order = np.lexsort((self.size, self.start, self.space_of)).astype("i4")
+        self.by_address = np.lexsort((self.size, self.start, self.space_of)).astype("i4")
 
     def __len__(self) -> int:
         return len(self.start)
@@ -75,7 +75,7 @@ class Layout:
     @property
     def order(self) -> list[int]:
         """All indexes by space and address."""
-        indexes: list[int] = self._order.tolist()
+        indexes: list[int] = self.by_address.tolist()
         return indexes
 
     def spans(self, chosen: Iterable[int]) -> Iterator[tuple[int, int, int, int]]:
@@ -84,16 +84,55 @@ class Layout:
             yield i, int(self.space_of[i]), int(self.start[i]), int(self.size[i])
 
 
+class _Unit(NamedTuple):
+    """Values that share bytes, directly or by way of others: read together, or they are torn."""
+
+    space: int
+    start: int
+    end: int
+    items: list[int]
+
+
+def _units(
+    layout: Layout,
+    chosen: Iterable[int],
+    limits: Callable[[Any], Limits],
+    cuts: Collection[int],
+) -> Iterator[_Unit]:
+    unit: _Unit | None = None
+    for i, space, first, size in layout.spans(chosen):
+        if unit is not None:
+            if space == unit.space and first < unit.end and i not in cuts:
+                unit.items.append(i)
+                unit = unit._replace(end=max(unit.end, first + size))
+                continue
+            yield from _fitting(layout, unit, limits)
+        unit = _Unit(space, first, first + size, [i])
+    if unit is not None:
+        yield from _fitting(layout, unit, limits)
+
+
+def _fitting(layout: Layout, unit: _Unit, limits: Callable[[Any], Limits]) -> Iterator[_Unit]:
+    """The unit, or its values one by one where they do not fit into one block together."""
+    if len(unit.items) == 1 or unit.end - unit.start <= limits(layout.spaces[unit.space]).block:
+        yield unit
+        return
+    for i, space, first, size in layout.spans(unit.items):
+        yield _Unit(space, first, first + size, [i])
+
+
 def merge(
     layout: Layout,
     chosen: Iterable[int],
     limits: Callable[[Any], Limits],
     cuts: Collection[int] = (),
+    barred: Collection[int] = (),
 ) -> list[Block]:
     """Blocks within the limits that cover each chosen value (given in order of address).
 
     A value is cut in two only if it is itself longer than a block, into blocks that all name it.
-    Before the values in ``cuts`` a new block begins.
+    Values that share bytes come in one block, if that can be. Before the values in ``cuts`` a
+    new block begins; the gap before those in ``barred`` is not read.
     """
     blocks: list[Block] = []
     run: list[int] = []
@@ -106,31 +145,56 @@ def merge(
             blocks.append(Block(layout.spaces[space], start, end - start, tuple(run)))
             run.clear()
 
-    for i, its_space, first, size in layout.spans(chosen):
-        reach = max(end, first + size)
+    for its_space, first, reach, items in _units(layout, chosen, limits, cuts):
         if run and (
             its_space != space
-            or i in cuts
-            or first - end > limit.gap
-            or reach - start > limit.block
+            or items[0] in cuts
+            or first - end > (0 if items[0] in barred else limit.gap)
+            or max(end, reach) - start > limit.block
         ):
             flush()
         if its_space != space:
             space = its_space
             limit = limits(layout.spaces[space])
-        if size > limit.block:
+        if reach - first > limit.block:  # one long value
             flush()
-            for at in range(first, first + size, limit.block):
-                piece = min(limit.block, first + size - at)
-                blocks.append(Block(layout.spaces[space], at, piece, (i,)))
-            end = first + size
+            for at in range(first, reach, limit.block):
+                piece = min(limit.block, reach - at)
+                blocks.append(Block(layout.spaces[space], at, piece, tuple(items)))
+            end = reach
             continue
         if not run:
-            start, end = first, first + size
-        run.append(i)
-        end = max(end, first + size)
+            start, end = first, reach
+        run += items
+        end = max(end, reach)
     flush()
     return blocks
+
+
+def divided(layout: Layout, blocks: Sequence[Block]) -> set[int]:
+    """The values of which some block covers a part, but not the whole.
+
+    Such a value can be torn: long ones, and those that share bytes with what another block has.
+    """
+    found: set[int] = set()
+    if not len(layout):
+        return found
+    end = layout.start + layout.size
+    longest = int(layout.size.max())
+    sorted_start = layout.start[layout.by_address]
+    sorted_space = layout.space_of[layout.by_address]
+    for block in blocks:
+        space = layout.spaces.index(block.space)
+        low, high = np.searchsorted(sorted_space, [space, space + 1])
+        first, last = np.searchsorted(
+            sorted_start[low:high], [block.start - longest + 1, block.start + block.size]
+        )
+        near = layout.by_address[low + first : low + last]
+        touched = near[end[near] > block.start]
+        stop = block.start + block.size
+        whole = (layout.start[touched] >= block.start) & (end[touched] <= stop)
+        found.update(touched[~whole].tolist())
+    return found
 
 
 def pack(blocks: Sequence[Block], limits: Callable[[Any], Limits]) -> list[tuple[Block, ...]]:

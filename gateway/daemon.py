@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -66,58 +66,61 @@ def run(plant: Plant, *, config_path: Path, announce: Callable[[], None] = lambd
 
 
 async def _main(plant: Plant, config_path: Path, announce: Callable[[], None]) -> int:
-    runtime = Runtime(plant, config_path)
-    server = Server(make_app(runtime, plant.api), plant.api)
-    server_stop = anyio.Event()
-    problem: GatewayError | None = None
-    async with anyio.create_task_group() as consumers:
-        for writer in runtime.writers.values():
-            writer.start()
-        try:
-            await consumers.start(server.run, server_stop)
-            for worker in runtime.workers.values():
-                worker.start()
-            announce()
-            await _until_signalled(runtime)
-        except GatewayError as error:
-            problem = error
-        finally:
-            with anyio.CancelScope(shield=True):
-                sdnotify.notify("STOPPING=1")
-                await anyio.to_thread.run_sync(_stop, runtime)
-                server_stop.set()
+    # open until the very end: a second signal must not end the process while rows are stored
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
+        runtime = Runtime(plant, config_path)
+        server = Server(make_app(runtime, plant.api), plant.api)
+        server_stop, stop, listening = anyio.Event(), anyio.Event(), anyio.CancelScope()
+        problem: GatewayError | None = None
+        async with anyio.create_task_group() as consumers:
+            try:
+                await consumers.start(server.run, server_stop)
+                for writer in runtime.writers.values():
+                    await anyio.to_thread.run_sync(writer.start)
+                for worker in runtime.workers.values():
+                    worker.start()
+                announce()
+                consumers.start_soon(_obey, caught, stop, listening)
+                async with anyio.create_task_group() as watchers:
+                    watchers.start_soon(_watch, runtime)
+                    await stop.wait()
+                    watchers.cancel_scope.cancel()
+            except GatewayError as error:
+                problem = error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    sdnotify.notify("STOPPING=1")
+                    try:
+                        await anyio.to_thread.run_sync(_stop, runtime)
+                    finally:
+                        server_stop.set()
+                        listening.cancel()
     if problem is not None:
         raise problem
     return 0
 
 
-async def _until_signalled(runtime: Runtime) -> None:
-    stop = anyio.Event()
-
-    async def signals() -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
-            async for number in caught:
-                if number == signal.SIGHUP:
-                    log.warning("SIGHUP: this version applies a changed file only by a restart")
-                    continue
-                log.info("stopping", extra={"signal": signal.Signals(number).name})
+async def _obey(
+    signals: AsyncIterator[signal.Signals], stop: anyio.Event, listening: anyio.CancelScope
+) -> None:
+    with listening:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                log.warning("SIGHUP: this version applies a changed file only by a restart")
+            elif stop.is_set():
+                log.warning("already stopping: rows are being stored")
+            else:
+                log.info("stopping", extra={"signal": number.name})
                 stop.set()
-                return
-
-    async with anyio.create_task_group() as watchers:
-        watchers.start_soon(signals)
-        watchers.start_soon(_watch, runtime)
-        await stop.wait()
-        watchers.cancel_scope.cancel()
 
 
 async def _watch(runtime: Runtime) -> None:
-    """Tell systemd when all is ready and that all is alive; look at the clock."""
+    """Tell systemd when all is ready and that all is alive; look at clock and full queues."""
     every_s = min(5.0, (sdnotify.watchdog_s() or 10.0) / 2)
     ready = False
     clock_at = 0.0
     while True:
-        if not ready and runtime.ready()[1].startswith("first round") is False:
+        if not ready and runtime.first_round_done():
             ready = True
             sdnotify.notify("READY=1")
         silent = runtime.heartbeats.silent()
@@ -131,17 +134,41 @@ async def _watch(runtime: Runtime) -> None:
         if time.monotonic() - clock_at >= CLOCK_CHECK_S:
             clock_at = time.monotonic()
             runtime.clock_synchronised = clock_synchronised()
+        runtime.hub.report_drops()
         await anyio.sleep(every_s if ready else 0.2)
 
 
 def _stop(runtime: Runtime) -> None:
-    deadline = time.monotonic() + runtime.plant.writer.shutdown_s
-    for worker in runtime.workers.values():
+    """Producers first, then the writers; whatever fails on the way, the rest is still done."""
+    budget_s = runtime.plant.writer.shutdown_s
+    deadline = time.monotonic() + budget_s
+    workers = runtime.workers.values()
+    for worker in workers:
         worker.request_stop()
-    for worker in runtime.workers.values():
+    # a request that is under way may end by itself: its answer is a row like any other
+    patience = time.monotonic() + min(1.0, budget_s / 4)
+    slow = [w for w in workers if not w.join(max(0.0, patience - time.monotonic()))]
+    for worker in slow:
+        worker.interrupt()
+    for worker in slow:
         if not worker.join(max(0.1, min(5.0, deadline - time.monotonic()))):
             log.warning("bus did not stop in time", extra={"bus": worker.name})
+    runtime.hub.report_drops()
     for writer in runtime.writers.values():
-        writer.stop(max(0.5, deadline - time.monotonic()))
+        with _logged("writer", writer.name):
+            writer.stop(max(0.5, deadline - time.monotonic()))
     for sink in runtime.sinks.values():
-        sink.close()
+        with _logged("sink", sink.name):
+            sink.close()
+    if left := runtime.hub.close():
+        log.error("rows came too late to be stored", extra={"rows": left})
+    if lost := runtime.ledger.status():
+        log.warning("rows lost in this run", extra=lost)
+
+
+@contextlib.contextmanager
+def _logged(part: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        log.exception("could not be stopped", extra={part: name})

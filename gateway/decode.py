@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gateway.model import Array, Kind, Mark, Row, Table, Values, bad
+from gateway.model import Array, Kind, Mark, Quality, Row, Table, Values, bad
 
 TextDecoder = Callable[[bytes], str]
 """Bytes of one value to text; ValueError with a short reason word where they make none."""
@@ -186,8 +186,10 @@ class TableDecoder:
     def _mark_not_finite(self, number: int, values: Array, marks: dict[int, Mark]) -> None:
         columns = self.table.parts[number].columns
         for place in np.flatnonzero(~np.isfinite(values)).tolist():
-            reason = "nan" if np.isnan(values[place]) else "infinite"
-            marks.setdefault(columns[place], bad(reason))
+            known = marks.get(columns[place])
+            if known is None or known.quality is not Quality.BAD:
+                reason = "nan" if np.isnan(values[place]) else "infinite"
+                marks[columns[place]] = bad(reason)
 
     def _decode(
         self,

@@ -11,17 +11,29 @@ from gateway.latest import Latest
 from gateway.model import Row, Table
 
 DEFAULT_CELLS = 4_000_000
-"""Most values that one subscription holds: 16 MB of float32."""
+"""Most that one subscription holds, in cells of 4 bytes: a row costs 80, and 2 a column."""
+
+ROW_CELLS = 80
+LUMP = 16
+"""A full queue gives up a sixteenth at once, so that being full costs little."""
 
 
 class Dropped(NamedTuple):
-    """Rows of one table that a full subscription gave up, oldest first."""
+    """Rows of one table that a full subscription gave up."""
 
     subscription: str
     table: Table
     first_ns: int
     last_ns: int
     rows: int
+
+
+def cells(row: Row) -> int:
+    """What a row costs in memory, in units of 4 bytes."""
+    size = ROW_CELLS + 2 * len(row.table.columns)
+    if row.parts and isinstance(row.parts[-1], list):
+        size += sum(map(len, row.parts[-1]))
+    return size
 
 
 class Subscription:
@@ -40,23 +52,38 @@ class Subscription:
         self._wake_at = wake_at
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._dropped: dict[Table, Dropped] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, row: Row) -> list[Row]:
-        """Add a row; returns the rows that had to go for it."""
-        dropped: list[Row] = []
+    def put(self, row: Row) -> None:
+        """Add a row; where the queue is full, the oldest go and are noted."""
+        cost = cells(row)
         with self._lock:
             self._rows.append(row)
-            self._cells += len(row.table.columns)
-            while self._cells > self._max_cells and len(self._rows) > 1:
-                old = self._rows.popleft()
-                self._cells -= len(old.table.columns)
-                dropped.append(old)
+            self._cells += cost
+            if self._cells > self._max_cells:
+                self._make_room()
             if len(self._rows) >= self._wake_at:
                 self._wake.set()
-        self.dropped_rows += len(dropped)
+
+    def _make_room(self) -> None:
+        keep = self._max_cells - self._max_cells // LUMP
+        while self._cells > keep and len(self._rows) > 1:
+            old = self._rows.popleft()
+            self._cells -= cells(old)
+            self.dropped_rows += 1
+            known = self._dropped.get(old.table)
+            first_ns = known.first_ns if known else old.time_ns
+            rows = known.rows + 1 if known else 1
+            self._dropped[old.table] = Dropped(self.name, old.table, first_ns, old.time_ns, rows)
+
+    def take_dropped(self) -> list[Dropped]:
+        """What was given up since the last call, by table."""
+        with self._lock:
+            dropped = list(self._dropped.values())
+            self._dropped.clear()
         return dropped
 
     def drain(self) -> list[Row]:
@@ -83,19 +110,23 @@ class Hub:
     def __init__(self, on_drop: Callable[[Dropped], None] | None = None) -> None:
         self.latest = Latest()
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._accountable: tuple[Subscription, ...] = ()
         self._on_drop = on_drop
-        self.closed = False
 
     def subscribe(
         self, name: str, *, max_cells: int = DEFAULT_CELLS, wake_at: int = 5000
     ) -> Subscription:
         """A queue of all rows published from now on."""
         subscription = Subscription(name, max_cells, wake_at)
+        self._accountable = (*self._accountable, subscription)
         self.attach(subscription)
         return subscription
 
     def attach(self, subscription: Subscription) -> None:
-        """Give a queue of one's own making all rows published from now on."""
+        """Give a queue of one's own making all rows published from now on.
+
+        What it has to give up is its owner's business, and no loss.
+        """
         self._subscriptions = (*self._subscriptions, subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -106,10 +137,18 @@ class Hub:
         """Hand a row to every subscriber; from any thread, never waiting for one."""
         self.latest.put(row)
         for subscription in self._subscriptions:
-            dropped = subscription.put(row)
-            if dropped and self._on_drop is not None:
-                for table in {r.table: None for r in dropped}:
-                    times = [r.time_ns for r in dropped if r.table is table]
-                    self._on_drop(
-                        Dropped(subscription.name, table, times[0], times[-1], len(times))
-                    )
+            subscription.put(row)
+
+    def report_drops(self) -> None:
+        """Tell what full queues gave up; now and then, and never from within `publish`.
+
+        The report is itself a row: made there, it would push out the next one, without end.
+        """
+        if self._on_drop is not None:
+            for subscription in self._accountable:
+                for dropped in subscription.take_dropped():
+                    self._on_drop(dropped)
+
+    def close(self) -> int:
+        """The consumers have ended: how many rows lie in their queues, or came too late."""
+        return sum(len(subscription) for subscription in self._accountable)

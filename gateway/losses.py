@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -9,6 +10,11 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from gateway.model import Column, Row, Table, make_parts
+
+log = logging.getLogger("gateway.losses")
+
+SAY_EVERY_S = 60.0
+"""At most one line in the log for each cause in so many seconds; the rows have it all."""
 
 Cause: TypeAlias = Literal[
     "hub_overflow",
@@ -50,14 +56,30 @@ class LossLedger:
         labels = (("gateway", gateway), ("device", "gateway"))
         self.table = Table("gateway_loss", "gateway", stored_int, labels)
         self._last_ns = 0
+        self._said_s: dict[str, float] = {}
 
     def record(self, loss: Loss) -> None:
         """Note a loss. From any thread; never raises."""
         with self._lock:
             self.rows_by_cause[loss.cause] += loss.rows
             self.recent.append(loss)
+            said_s = self._said_s.get(loss.cause)
+            say = said_s is None or time.monotonic() - said_s > SAY_EVERY_S
+            if say:
+                self._said_s[loss.cause] = time.monotonic()
             self._last_ns = max(self._last_ns + 1, time.time_ns())  # one series: strictly rising
             row = Row(self.table, self._last_ns, make_parts(self.table, loss))
+        if say:
+            log.error(
+                "rows are lost",
+                extra={
+                    "cause": loss.cause,
+                    "sink": loss.sink,
+                    "device": loss.device,
+                    "table": loss.table,
+                    "rows": self.rows_by_cause[loss.cause],
+                },
+            )
         self._publish(row)
 
     def status(self) -> dict[str, Any]:

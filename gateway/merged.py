@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gateway.blocks import Block, Item, Layout, Limits, Refused, merge, pack
+from gateway.blocks import Block, Item, Layout, Limits, Refused, divided, merge, pack
 from gateway.decode import Scaling, Slot, TableDecoder, kind_of, scaling
 from gateway.driver import (
     DeviceConfig,
@@ -61,7 +61,10 @@ class _GroupState:
     ) -> None:
         self.layout = layout
         self.requests: list[_Request] | None = None
-        self.split: list[int] = []
+        self.split: set[int] = set()
+        """Values that the plan reads in pieces, or partly twice."""
+        self.looked_into: list[Block] = []
+        """Blocks that were read in this poll besides the plan."""
         self.suspended: dict[int, str] = {}
         """Value -> reason: BAD until it has been read again with success."""
         self.suspects: list[tuple[tuple[int, ...], bool]] = []
@@ -96,17 +99,20 @@ class _GroupState:
         """The values of the merged plan, in order."""
         return [i for i in self.layout.order if i not in self.suspended]
 
-    def all_cuts(self, chosen: Collection[int] = ()) -> set[int]:
-        """The cuts, and one behind every suspended value that is not chosen.
+    def barred(self, chosen: Collection[int]) -> set[int]:
+        """The values behind a suspended one that is not chosen: no gap may reach over that."""
+        if not self.suspended:
+            return set()
+        return {
+            i
+            for before, i in pairwise(self.layout.order)
+            if before in self.suspended and before not in chosen
+        }
 
-        No gap may reach over a value that the device refuses.
-        """
-        cuts = set(self.cuts)
-        if self.suspended:
-            for before, i in pairwise(self.layout.order):
-                if before in self.suspended and before not in chosen:
-                    cuts.add(i)
-        return cuts
+    def blocks(self, chosen: Sequence[int], limits: Callable[[Any], Limits]) -> list[Block]:
+        """The chosen values as blocks, with what was learned about this device."""
+        barred = self.barred(frozenset(chosen) if self.suspended else ())
+        return merge(self.layout, chosen, limits, self.cuts, barred)
 
     def suspend(self, items: Iterable[int], reason: str) -> None:
         for i in items:
@@ -224,7 +230,7 @@ class MergedDriver(PolledDriver):
     def plan(self, group: Group) -> list[PlannedRequest]:
         """The requests of one poll, as they would be sent now."""
         state = self._states[group.index]
-        blocks = merge(state.layout, state.wanted(), self.limits, state.all_cuts())
+        blocks = state.blocks(state.wanted(), self.limits)
         return [
             PlannedRequest(
                 self.describe(request),
@@ -241,11 +247,9 @@ class MergedDriver(PolledDriver):
         begun_ns = time.time_ns()
         if state.requests is None:
             state.requests = self._requests(state, state.wanted())
-            state.split = [
-                i
-                for i, space, _, size in state.layout.spans(range(len(state.layout)))
-                if size > self.limits(state.layout.spaces[space]).block
-            ]
+            planned = [block for request in state.requests for block in request.blocks]
+            state.split = divided(state.layout, planned)
+        state.looked_into.clear()
         passing: dict[int, str] = {}
         for request in state.requests:
             for block, refused in self._ask(state, request):
@@ -275,11 +279,9 @@ class MergedDriver(PolledDriver):
     # -- one poll -----------------------------------------------------------------------------
 
     def _requests(self, state: _GroupState, chosen: Sequence[int]) -> list[_Request]:
-        cuts = state.all_cuts(frozenset(chosen) if state.suspended else ())
-        blocks = merge(state.layout, chosen, self.limits, cuts)
         return [
             _Request(blocks, tuple(state.place(b) for b in blocks), self.prepare(blocks))
-            for blocks in pack(blocks, self.limits)
+            for blocks in pack(state.blocks(chosen, self.limits), self.limits)
         ]
 
     def _ask(self, state: _GroupState, request: _Request) -> Iterator[tuple[Block, Refused | None]]:
@@ -331,6 +333,7 @@ class MergedDriver(PolledDriver):
             for block, refused in self._ask(state, request):
                 if refused is None:
                     read_items.update(block.items)
+                    state.looked_into.append(block)
                     continue
                 refused_items.update(block.items)
                 state.suspend(block.items, refused.reason)
@@ -349,7 +352,8 @@ class MergedDriver(PolledDriver):
     ) -> list[Row]:
         marks: list[dict[int, Mark]] = [{} for _ in group.tables]
         layout = state.layout
-        for i in state.split:
+        # bytes that were read again now may be half of a value that was read before
+        for i in state.split | divided(layout, state.looked_into):
             marks[layout.owner_table[i]][int(layout.owner_column[i])] = SPLIT
         for i, reason in (*passing.items(), *state.suspended.items()):
             marks[layout.owner_table[i]][int(layout.owner_column[i])] = bad(reason)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway import __version__
-from gateway.acquire import BusWorker, DeviceState, count_bad
+from gateway.acquire import BusWorker, marked
 from gateway.api.view import HistoryResult
 from gateway.config import Plant
+from gateway.device import DeviceState, count_bad
 from gateway.driver import Driver, PolledDriver, Probe
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.health import Heartbeats, clock_synchronised, process_status
@@ -125,9 +126,11 @@ class Runtime:
 
     def read_device(self, name: str) -> list[Row]:
         """Read every group once, in the thread of the device's bus, between two polls."""
-        return self._call(
+        rows = self._call(
             name, lambda driver: [row for group in driver.groups for row in driver.read(group)]
         )
+        mark = self._clock_mark()
+        return [marked(row, mark) for row in rows]
 
     def probe_device(self, name: str, address: str) -> Probe:
         """Read one address once, in the thread of the device's bus."""
@@ -137,9 +140,11 @@ class Runtime:
         worker = self._worker_of.get(name)
         if worker is None:
             raise GatewayError(f"device '{name}' is disabled in the configuration")
+        future = worker.call(name, work)
         try:
-            return worker.call(name, work).result(TURN_S)
+            return future.result(TURN_S)
         except FutureTimeout:
+            future.cancel()
             raise DeviceUnavailable("busy", f"no turn on its bus within {TURN_S:g} s") from None
 
     def history(
@@ -160,6 +165,10 @@ class Runtime:
 
     def _historian(self) -> HistorianSink | None:
         return next((s for s in self.sinks.values() if isinstance(s, HistorianSink)), None)
+
+    def first_round_done(self) -> bool:
+        """Whether every device has been read once, or has failed with a reason."""
+        return all(d.attempted for w in self.workers.values() for d in w.devices)
 
     def ready(self) -> tuple[bool, str]:
         """Whether every device has had its first round, or a reason why not."""

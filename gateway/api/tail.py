@@ -26,7 +26,7 @@ HEARTBEAT_S = 15.0
 
 
 class _Wanted(Subscription):
-    """Only the rows that a client asked for, the newest MAX_CELLS values of them.
+    """Only the rows that a client asked for, the newest MAX_CELLS of them.
 
     What it gives up is told to the client and is no loss of the gateway's.
     """
@@ -36,12 +36,11 @@ class _Wanted(Subscription):
         self._device = device
         self._table = table
 
-    def put(self, row: Row) -> list[Row]:
+    def put(self, row: Row) -> None:
         """Add a row if it is wanted."""
         table = row.table
         if self._device in (None, table.device) and self._table in (None, table.key, table.name):
             super().put(row)
-        return []
 
 
 class Tails:

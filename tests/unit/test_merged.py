@@ -15,7 +15,7 @@ from gateway.blocks import Block, Item, Limits, Refused
 from gateway.decode import Wire, big_endian
 from gateway.driver import DeviceConfig, DeviceMap, GroupSpec, TableSpec, Tag, TagConfig
 from gateway.errors import ConfigError, DeviceUnavailable, Place
-from gateway.merged import ISOLATION_REQUESTS, MergedDriver
+from gateway.merged import ISOLATION_REQUESTS, SPLIT, MergedDriver
 from gateway.model import Mark, Quality, Row
 
 PLACE = Place("map.yaml", 3, 5, "tags")
@@ -30,6 +30,7 @@ class MemoryDriver(MergedDriver):
         self.memory: dict[str, bytes] = {"a": bytes(range(256)), "b": bytes(range(255, -1, -1))}
         self.forbidden: set[tuple[str, int]] = set()
         self.exchanges = 0
+        self.moving = False
         self.mark: Mark | None = None
         made = [
             Tag(f"t{i}", TagConfig(address=address, type=kind, **spec), PLACE)
@@ -58,6 +59,8 @@ class MemoryDriver(MergedDriver):
 
     def exchange(self, prepared: tuple[Block, ...]) -> Sequence[bytes | Refused]:
         self.exchanges += 1
+        if self.moving:
+            self.memory = {s: bytes([self.exchanges % 256]) * 256 for s in self.memory}
         return [self.answer(block) for block in prepared]
 
     def answer(self, block: Block) -> bytes | Refused:
@@ -124,7 +127,9 @@ def test_only_what_cannot_be_read_is_bad_and_all_of_it_heals(
             break
     row = driver.poll()
     for i, tag in enumerate(tags):
-        assert (row.mark(i) is None) == driver.readable(*tag), (tag, row.mark(i))
+        mark = row.mark(i)
+        good = mark is None or (mark == SPLIT and shares_bytes(tag, tags))
+        assert good == driver.readable(*tag), (tag, mark)
     assert len(driver.quarantined()) == sum(not driver.readable(*tag) for tag in tags)
 
     driver.forbidden = set()
@@ -132,9 +137,45 @@ def test_only_what_cannot_be_read_is_bad_and_all_of_it_heals(
     for _ in range(60):
         driver._states[0].retry_at = 0.0
         row = driver.poll()
-    assert row.marks is None
+    for i, tag in enumerate(tags):
+        assert row.mark(i) is None or (row.mark(i) == SPLIT and shares_bytes(tag, tags))
     assert row.values() == [driver.true_value(*tag) for tag in tags]
     assert not driver.quarantined()
+
+
+def shares_bytes(tag: tuple[str, str], tags: list[tuple[str, str]]) -> bool:
+    """Whether it lies over another one, so that it may have to come in two blocks."""
+    space, _, start = tag[0].partition(":")
+    for address, kind in tags:
+        other, _, first = address.partition(":")
+        apart = int(first) - int(start)
+        if other == space and -SIZES[kind] < apart < SIZES[tag[1]] and (address, kind) != tag:
+            return True
+    return False
+
+
+@settings(deadline=None)
+@given(TAGS, LIMITS, FORBIDDEN)
+def test_no_good_value_is_torn_while_the_device_changes_at_every_request(
+    tags: list[tuple[str, str]], limits: Limits, forbidden: set[tuple[str, int]]
+) -> None:
+    driver = MemoryDriver(tags, limits)
+    driver.forbidden = forbidden
+    driver.moving = True
+    for _ in range(12):
+        driver._states[0].retry_at = 0.0
+        row = driver.poll()
+        for i, (_, kind) in enumerate(tags):
+            value = row.value(i)
+            if row.mark(i) is None:
+                assert isinstance(value, int)
+                assert len(set(value.to_bytes(SIZES[kind], "big"))) == 1, (tags[i], value)
+
+
+def test_a_number_and_its_own_words_come_in_one_block() -> None:
+    driver = MemoryDriver([("a:0", "u4"), ("a:2", "u2"), ("a:4", "u4")], Limits(6, 0))
+    assert [r.text for r in driver.plan(driver.groups[0])] == ["a:0+4", "a:4+4"]
+    assert driver.poll().marks is None
 
 
 def words(count: int, space: str = "a", step: int = 2) -> list[tuple[str, str]]:
