@@ -41,7 +41,10 @@ def locked(state_dir: Path) -> Iterator[None]:
         state_dir.mkdir(parents=True, exist_ok=True)
         handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise GatewayError(f"state_dir {state_dir}: {error.strerror}") from error
+        advice = ""
+        if isinstance(error, PermissionError):
+            advice = "; give the configuration another state_dir, or run as the service's user"
+        raise GatewayError(f"state_dir {state_dir}: {error.strerror}{advice}") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,9 +25,6 @@ EXIT = {"check my-plant/gateway.example.yaml": {0, 78}, "status --config": {0, 1
 def folder(tmp_path: Path) -> Path:
     """What a clone has, as far as the commands touch it."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    for example in tmp_path.glob("configs/gateway.example.yaml"):
-        text = example.read_text("utf-8").replace("/var/lib/edge-gateway", str(tmp_path / "state"))
-        example.write_text(text.replace("/run/gateway.sock", str(tmp_path / "s")), "utf-8")
     bin_folder = tmp_path / ".venv" / "bin"
     bin_folder.mkdir(parents=True)
     gateway = bin_folder / "gateway"
@@ -79,7 +76,7 @@ def test_every_command_of_the_readme_works_as_written(folder: Path, port: int) -
                 ["sh", "-c", typed],
                 cwd=folder, env=environment(), capture_output=True, text=True, timeout=30,
             )  # fmt: skip
-            broken = broken or typed.startswith("sed")
+            broken = broken or "intervall_s" in typed
             allowed = next((codes for part, codes in EXIT.items() if part in typed), {0})
             said_all = f"{typed}\n{done.stdout}{done.stderr}"
             assert done.returncode in allowed, said_all
