@@ -211,7 +211,7 @@ class BusWorker:
             device.driver.connect()
             groups = device.driver.groups
             requests = max((len(device.driver.plan(g)) for g in groups), default=1)
-            device.allowance_s = requests * timeout_s
+            device.allowance_s = (requests + 6) * timeout_s  # 6: a first look at a serial unit
         except DeviceUnavailable as error:
             self._lose(device, error.reason, error.detail)
             return

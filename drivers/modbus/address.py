@@ -28,6 +28,7 @@ _EXPLICIT = re.compile(r"([a-z]+):(0x[0-9a-f]+|[0-9]+)(?:\.([0-9]+))?", re.IGNOR
 _MODICON = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _RELATIVE = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _LOOSE = re.compile(r"([a-z]+)[^0-9a-z]*([0-9]+)(\.[0-9]+)?", re.IGNORECASE)
+_NEGATIVE = re.compile(r"(:|^)\s*-\s*[0-9]")
 _WITH_X = re.compile(r"([0134])x+([0-9]{4,5})(\.[0-9]+)?", re.IGNORECASE)
 
 _OTHER_NAMES: Final[dict[str, TableName]] = {
@@ -134,6 +135,8 @@ def _nearest(name: str) -> TableName | None:
 
 
 def _unknown(text: str) -> str:
+    if _NEGATIVE.search(text):
+        return f"'{text}' has a minus sign; addresses count from 0: 'holding:0' is 40001"
     with_x = _WITH_X.fullmatch(text)
     if with_x:
         near = f"{with_x[1]}{with_x[2]}{with_x[3] or ''}"
@@ -164,8 +167,8 @@ def relative_address(base: str, at: str) -> Address:
     match = _RELATIVE.fullmatch(at.strip())
     if match is None:
         raise ValueError(
-            f"'{at}' is not a place in a module; expected registers from its start, e.g. 4, or "
-            "'4.3' for a bit"
+            f"'{at}' is not a place in a module; expected registers from its start, counted from "
+            "0, e.g. 4, or '4.3' for a bit"
         )
     number = start.number + int(match[1])
     return _checked(f"{base} + {at}", start.table, number, match[2])

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from typing import Final, NamedTuple
 
-from drivers.modbus.frames import MBAP, Odd, Read, Refusal, answer, rtu_length, tcp_length
+from drivers.modbus.frames import (
+    EXCEPTION,
+    GATEWAY_EXCEPTIONS,
+    MBAP,
+    Odd,
+    Read,
+    Refusal,
+    Shape,
+    answer,
+    rtu_length,
+    tcp_length,
+)
 from drivers.modbus.late import LateAnswers
 from drivers.modbus.port import Port, checksum_is_right, open_port
 from drivers.modbus.settings import Line
@@ -14,6 +26,9 @@ from gateway.errors import DeviceUnavailable
 
 SETTLING_REQUESTS: Final = 4
 """Most requests spent on settling late answers before one that counts."""
+
+FITTING_MARKERS: Final = 2
+"""So many answers of random shapes that fit show that a unit owes nothing older."""
 
 IDLE_S: Final = 1.0
 """After this long without traffic the peer may have closed the connection: look first."""
@@ -43,8 +58,11 @@ class ModbusBus:
         """Connections made since the start."""
         self._users: set[str] = set()
         self._port: Port | None = None
+        self._units: set[int] = set()
         self._late = LateAnswers()
-        self._transaction = 0
+        self._heard = False
+        # at random: a converter may still hold an answer to an earlier process
+        self._transaction = secrets.randbelow(65535)
         self._opened = 0.0
         self._last = 0.0
         self._stop: threading.Event | None = None
@@ -55,6 +73,10 @@ class ModbusBus:
         """Talk Modbus/TCP to that address instead; before opening."""
         changes = {"host": host, "port": port, "serial": None, "transport": "tcp"}
         self.line = self.line.model_copy(update=changes)
+
+    def expect(self, unit: int) -> None:
+        """That unit is on the line: an earlier process may have asked it too."""
+        self._units.add(unit)
 
     def attach(self, user: str) -> None:
         """A device begins to use the bus: open it if it is not; DeviceUnavailable if it fails."""
@@ -106,8 +128,60 @@ class ModbusBus:
         if self._port is not None and idle_s > IDLE_S and self._port.is_closed():
             self.drop()
         if self.line.is_rtu:
+            if not self._late.is_trusted(read.unit):
+                self._prove(read, pace)
             self._settle(read, pace)
         return self._transact(read, pace)
+
+    def _prove(self, read: Read, pace: Pace) -> None:
+        """Make sure that what an earlier process asked of the unit can no longer be answered.
+
+        Two answers that fit random lengths show it. Where the unit refuses other lengths or says
+        nothing to them, one time-out without a word from it must do.
+        """
+        begun = time.monotonic()
+        # first what the unit is sure to know: if it is not there, this is all that it costs
+        known = not self._late.is_owed(read, begun)
+        if known:
+            self._mark(read, pace)
+        fitting = 0
+        for marker in self._late.markers(read, begun):
+            try:
+                fitting += self._mark(marker, pace)
+            except DeviceUnavailable as error:
+                interrupted = self._stop is not None and self._stop.is_set()
+                if error.reason != "timeout" or self._heard or not known or interrupted:
+                    raise
+                break
+            known = True
+            if fitting == FITTING_MARKERS:
+                self._late.settle(read.unit)
+                break
+        else:
+            # what was asked before the line was opened is out after a time-out of other traffic too
+            if begun < self._opened + pace.timeout_s:
+                self._listen(pace)
+        self._late.trust(read.unit)
+
+    def _mark(self, marker: Read, pace: Pace) -> bool:
+        """Whether the answer fits; a refusal may be the answer to anything."""
+        found = self._transact(marker, pace, settling=True)
+        if isinstance(found, Refusal) and found.code in GATEWAY_EXCEPTIONS:
+            raise DeviceUnavailable(found.reason, f"unit {marker.unit}")
+        return not isinstance(found, Refusal)
+
+    def _listen(self, pace: Pace) -> None:
+        """Drop all that comes within the time-out."""
+        port = self._port or self._open()
+        deadline = time.monotonic() + pace.timeout_s
+        try:
+            while True:
+                port.receive(1, deadline)
+        except TimeoutError:
+            return
+        except OSError as error:
+            self.drop()
+            raise DeviceUnavailable("closed", str(error)) from error
 
     def _settle(self, read: Read, pace: Pace) -> None:
         """Make sure that no late answer can pass for the answer to this."""
@@ -128,6 +202,7 @@ class ModbusBus:
         self._rest(port, pace)
         deadline = time.monotonic() + pace.timeout_s
         self.requests += 1
+        self._heard = False
         try:
             if self.line.is_rtu:
                 found = self._ask_rtu(port, read, deadline, settling=settling)
@@ -165,25 +240,41 @@ class ModbusBus:
         port.discard()
         port.send(port.frame(read, 0), deadline)
         buffer = b""
+        strange = ""
         while True:
             length = rtu_length(buffer)
             if not length or len(buffer) < length:
-                buffer += port.receive((length or 3) - len(buffer), deadline)
+                try:
+                    buffer += port.receive((length or 3) - len(buffer), deadline)
+                except TimeoutError:
+                    if strange:
+                        raise Odd(strange) from None
+                    raise
+                self._heard = True
                 continue
             frame, buffer = buffer[:length], buffer[length:]
             if not checksum_is_right(frame):
                 raise Odd(f"wrong checksum: {frame[:8].hex(' ')}...")
             unit, pdu = frame[0], frame[1:-2]
+            refused = pdu[0] == read.function | EXCEPTION
+            trusted = self._late.is_trusted(unit)
             if self._late.explain(unit, pdu):
-                if settling and unit == read.unit and len(pdu) == 2:
+                if settling and unit == read.unit and refused:
                     return answer(read, pdu)
                 continue
             if unit != read.unit:
+                if not trusted and unit in self._units:
+                    continue
                 raise Odd(f"the answer comes from unit {unit} instead of {read.unit}")
+            if not trusted and not refused and Shape(pdu[0], len(pdu) - 2) != read.shape:
+                # an earlier process may have asked for it; if nothing else comes, it is just odd
+                strange = f"only answers to something else came, e.g. {frame[:8].hex(' ')}"
+                continue
             found = answer(read, pdu)
             if buffer or port.waiting():
                 raise Odd("more bytes follow the answer")
-            self._late.settle(unit)
+            if trusted:
+                self._late.settle(unit)
             return found
 
     def _rest(self, port: Port, pace: Pace) -> None:

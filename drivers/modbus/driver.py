@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,7 @@ class ModbusDriver(MergedDriver):
             self.bus: ModbusBus = ModbusBus(name, config, config.timeout_s)
         elif fault := check_unit(config.unit, self.bus.line):
             raise ConfigError([Place(device_map.file, 0, 0, f"devices.{name}.unit").fault(fault)])
+        self.bus.expect(config.unit)
         shared = bus is not None and "timeout_s" not in config.model_fields_set
         self._pace = Pace(
             self.bus.timeout_s if shared else config.timeout_s,

@@ -12,8 +12,10 @@ import logging
 import os
 import select
 import socket
+import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,6 +158,10 @@ class TcpPort(Port):
 class SerialPort(Port):
     """A serial port of this machine."""
 
+    def __init__(self, client: ModbusTcpClient | ModbusSerialClient) -> None:
+        super().__init__(client)
+        self._closing = threading.Lock()
+
     @classmethod
     def open(cls, line: Line, timeout_s: float) -> SerialPort:
         """Open it for ourselves alone; DeviceUnavailable if that is not possible."""
@@ -182,16 +188,18 @@ class SerialPort(Port):
 
     def send(self, frame: bytes, deadline: float) -> None:
         """See `Port.send`."""
-        self._socket.write_timeout = max(deadline - time.monotonic(), 0.001)
-        self._socket.write(frame)
+        with _breaks_as_os_error():
+            self._socket.write_timeout = max(deadline - time.monotonic(), 0.001)
+            self._socket.write(frame)
 
     def receive(self, size: int, deadline: float) -> bytes:
         """Up to ``size`` bytes."""
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("no whole answer in time")
-        self._socket.timeout = left_s
-        received: bytes = self._socket.read(size)
+        with _breaks_as_os_error():
+            self._socket.timeout = left_s
+            received: bytes = self._socket.read(size)
         if not received:
             if time.monotonic() < deadline - 0.005:
                 raise ConnectionError("interrupted")
@@ -201,16 +209,34 @@ class SerialPort(Port):
     def discard(self) -> None:
         """See `Port.discard`."""
         if self.waiting():
-            self._socket.reset_input_buffer()
+            with _breaks_as_os_error():
+                self._socket.reset_input_buffer()
 
     def is_closed(self) -> bool:
         """Never: a serial line has no end that could close it."""
         return False
 
+    def close(self) -> None:
+        """See `Port.close`."""
+        with self._closing, contextlib.suppress(Exception):
+            self._socket.close()
+
     def interrupt(self) -> None:
         """See `Port.interrupt`."""
-        with contextlib.suppress(OSError):
+        # the lock: while it closes, the descriptor to write to may already be another file's
+        with self._closing, contextlib.suppress(Exception):
             self._socket.cancel_read()
+
+
+@contextlib.contextmanager
+def _breaks_as_os_error() -> Iterator[None]:
+    """OSError for all that pyserial raises when the adapter is pulled out, e.g. termios.error."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ConnectionError(f"the serial port has failed: {error}") from error
 
 
 def open_port(line: Line, timeout_s: float) -> Port:

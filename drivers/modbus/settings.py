@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from drivers.modbus.frames import MAX_BITS, MAX_REGISTERS
 from drivers.modbus.types import Order
-from gateway.driver import BusConfig, DeviceConfig, Settings, TagConfig
+from gateway.driver import BusConfig, DeviceConfig, HostName, Settings, TagConfig
 
 Unit = Annotated[int, Field(ge=0, le=255)]
 Pause = Annotated[float, Field(ge=0, le=10)]
@@ -21,8 +21,8 @@ _LINE = frozenset({"host", "serial"}) | _ONLY_HOST | _ONLY_SERIAL
 class Line(Settings):
     """Where the units are: a TCP address or a serial port."""
 
-    host: str | None = Field(
-        None, min_length=1, description="Name or address of the device or of its gateway (TCP)."
+    host: HostName | None = Field(
+        None, description="Name or address of the device or of its gateway (TCP)."
     )
     port: Annotated[int, Field(ge=1, le=65535)] = Field(502, description="TCP port of `host`.")
     transport: Literal["tcp", "rtu_over_tcp"] = Field(

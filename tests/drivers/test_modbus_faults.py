@@ -57,7 +57,10 @@ WRONG: dict[str, tuple[str, Callable[[Asked], Answer]]] = {
     "drip": ("timeout", drip),
 }
 WRONG_TCP: dict[str, tuple[str, Callable[[Asked], Answer]]] = {
-    "another transaction": ("protocol", lambda a: [(0, a.frame(a.data(), transaction=999))]),
+    "another transaction": (
+        "protocol",
+        lambda a: [(0, a.frame(a.data(), transaction=a.transaction ^ 1))],
+    ),
     "a wrong byte count": ("protocol", lambda a: [(0, a.frame(b"\x03\x06" + a.data()[2:]))]),
     "a longer byte count": ("protocol", lambda a: [(0, a.frame(b"\x03\xfa" + a.data()[2:]))]),
     "a wrong protocol": ("protocol", lambda a: [(0, a.good()[:2] + b"\0\1" + a.good()[4:])]),
