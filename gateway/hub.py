@@ -32,7 +32,7 @@ def cells(row: Row) -> int:
     """What a row costs in memory, in units of 4 bytes."""
     size = ROW_CELLS + 2 * len(row.table.columns)
     if row.parts and isinstance(row.parts[-1], list):
-        size += sum(map(len, row.parts[-1]))
+        size += sum(map(len, filter(None, row.parts[-1])))
     return size
 
 

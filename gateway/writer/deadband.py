@@ -7,7 +7,8 @@ import numpy as np
 from gateway.model import Array, Mark, Row, Table
 from gateway.sinks import Selected
 
-_MAX_SILENCE_NS = 2**62
+_MAX_SILENCE_S = 4e9
+"""What fits int64 in ns."""
 
 
 class _Band:
@@ -18,7 +19,7 @@ class _Band:
     def __init__(self, band: Array, silence_s: Array) -> None:
         self.always = np.isnan(band)
         self.band = np.where(self.always, 0.0, band)
-        self.silence_ns = np.minimum(silence_s * 1e9, _MAX_SILENCE_NS).astype("i8")
+        self.silence_ns = (np.minimum(silence_s, _MAX_SILENCE_S) * 1e9).astype("i8")
         self.last: Array | None = None
         self.sent_ns = np.zeros(len(band), "i8")
 

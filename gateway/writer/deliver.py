@@ -97,7 +97,14 @@ class Deliverer:
                         return
                     continue
                 self._in_hand = batch
-                if not self._send(batch, beat):
+                while True:
+                    try:
+                        sent = self._send(batch, beat)
+                        break
+                    except Exception as error:  # must not end the thread, nor lose the batch
+                        if not self._our_fault(error, beat):
+                            return
+                if not sent:
                     return
                 self._lanes.finished(batch)
                 self._in_hand = None
@@ -128,10 +135,7 @@ class Deliverer:
                 words = str(error) or type(error).__name__
                 refused.append(self._refuse(batch, body, words))
             except Exception as error:
-                # a fault of ours must not end the thread, nor lose the batch
-                if self._failures == 0:
-                    log.exception("fault in sink %s", self._name, extra={"sink": self._name})
-                if not self._wait(SinkUnavailable(f"fault: {error!r}", operator=True), beat):
+                if not self._our_fault(error, beat):
                     return False
                 continue
             else:
@@ -139,6 +143,13 @@ class Deliverer:
             batch.unsent.pop()
         self._count(batch, refused, words)
         return True
+
+    def _our_fault(self, error: Exception, beat: str) -> bool:
+        """The batch is kept and tried again; False where the thread is to end."""
+        if self._failures == 0:
+            extra = {"sink": self._name}
+            log.error("fault in sink %s", self._name, extra=extra, exc_info=error)
+        return self._wait(SinkUnavailable(f"fault: {error!r}", operator=True), beat)
 
     def _refuse(self, batch: Batch, body: bytes, words: str) -> Described:
         format_ = batch.stored.format

@@ -7,15 +7,20 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from gateway.errors import SinkUnavailable
 from gateway.health import Heartbeats
 from gateway.losses import Cause
 from gateway.model import Table
 from gateway.sinks import DurableSink, Selected
+from gateway.spool import LOSS_TABLE
 from gateway.spool.manifest import Span, merge_spans
+from gateway.spool.rescue import LossNotes
+from gateway.writer.alive import Alive
 from gateway.writer.deliver import Backoff
+from gateway.writer.lastwords import LastWords, told_in
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,25 @@ Lost: TypeAlias = Callable[[Cause, Span, str], None]
 
 OWN_TABLES = "gateway_"
 """Tables of what the gateway says of itself begin so; they are spooled apart and go last."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A durable sink that knows what an earlier run stored last."""
+
+    def left(self) -> tuple[bool, dict[tuple[str, str], int]] | None:
+        """Whether an earlier run ended cleanly, and the last time of each (device, table), ns.
+
+        As it was when the sink was first opened; None where it cannot be opened now.
+        """
+
+
+@runtime_checkable
+class StartsOver(Protocol):
+    """A sink that writes some things only when they change."""
+
+    def start_over(self) -> None:
+        """Rows may have been lost: write everything again with the next row."""
 
 
 def spans_of(rows: Iterable[Selected]) -> list[Span]:
@@ -36,17 +60,24 @@ def spans_of(rows: Iterable[Selected]) -> list[Span]:
 class Outlet(ABC):
     """One way out of a writer; used by its thread, apart from `status`."""
 
-    def __init__(self, name: str, lost: Lost) -> None:
+    def __init__(self, name: str, lost: Lost, notes_path: Path, alive: Alive) -> None:
         self.name = name
         self._lost = lost
+        self.notes_path = notes_path
+        """Losses that the next start is to tell."""
+        self.alive = alive
+        self.last_words = LastWords()
         self._faulty: set[Table] = set()
 
     def open(self) -> None:  # noqa: B027 - not every outlet has something to open
         """Find what an earlier run left. Never raises."""
 
     def interrupted(self) -> dict[tuple[str, str], int]:
-        """After an unclean stop: the last stored time of each (device, table), ns; asked once."""
+        """After an unclean stop: the last stored time of each (device, table), ns; given once."""
         return {}
+
+    def start_over(self) -> None:  # noqa: B027
+        """Rows were lost, or the sink is back: what is only written on change goes again."""
 
     def begin_round(self) -> None:  # noqa: B027
         """Rows are about to be taken from the hub."""
@@ -108,8 +139,11 @@ class DirectOutlet(Outlet):
         heartbeats: Heartbeats,
         backoff: Backoff,
     ) -> None:
-        super().__init__(name, lost)
+        notes_path = sink.state_dir / f"{name}.losses.jsonl"
+        super().__init__(name, lost, notes_path, Alive(sink.state_dir / f"{name}.alive"))
         self._sink = sink
+        self._notes = LossNotes(notes_path)
+        self._asked = False
         self._reset = reset
         self._stop = stop
         self._heartbeats = heartbeats
@@ -121,6 +155,26 @@ class DirectOutlet(Outlet):
         self._rows_stored = 0
         self._values_stored = 0
         self._last_stored_s: float | None = None
+
+    def open(self) -> None:
+        """Tell what an earlier run could not."""
+        for cause, span, detail in self._notes.load():
+            self._lost(cause, span, detail)
+
+    def interrupted(self) -> dict[tuple[str, str], int]:
+        """What the sink found at its opening."""
+        if self._asked or not isinstance(self._sink, Remembers):
+            return {}
+        left = self._sink.left()
+        if left is None:
+            return {}
+        self._asked = True
+        clean, last_ns = left
+        return {} if clean and self.alive.before_ns is None else last_ns
+
+    def begin_round(self) -> None:
+        """Losses noted so far are among the rows taken next."""
+        self._notes.begin_round()
 
     def write(self, rows: Sequence[Selected]) -> None:
         """Store a batch, and do not return before it is stored or the writer stops."""
@@ -141,7 +195,9 @@ class DirectOutlet(Outlet):
                     log.warning("sink %s lost: %s", self.name, error, extra=extra)
                 pause_s = self._backoff.pause_s(failures, error)
                 self._heartbeats.beat(f"sink {self.name}: write", pause_s + 30.0)
+                self.alive.touch(pause_s + 1.0)
                 if self._stop.wait(pause_s) and failures > 1:
+                    self.last_words.add(told_in((s.row for s in rows), self.name))
                     for span in spans_of(rows):
                         self._lost("spool_unwritable", span, str(error)[:200])
                     break
@@ -155,11 +211,14 @@ class DirectOutlet(Outlet):
         self._sink.store(rows)
         self._rows_stored += len(rows)
         self._values_stored += sum(len(s.row.table.columns) for s in rows)
+        if any(s.row.table.name == LOSS_TABLE for s in rows):
+            self._notes.settled()
         self._last_stored_s = time.monotonic()
 
     def finish(self, stop_at_s: float) -> None:
         """Nothing waits here."""
         self._heartbeats.forget(f"sink {self.name}: write")
+        self._notes.close()
 
     def status(self) -> dict[str, Any]:
         """State and counters."""

@@ -12,12 +12,15 @@ from gateway.health import Heartbeats
 from gateway.sinks import RemoteSink, Selected
 from gateway.spool import Spool, SpoolUnwritable
 from gateway.spool.manifest import Span
+from gateway.spool.rescue import Note
 from gateway.spool.segment import Stored
 from gateway.spool.shelf import Batch, Family
+from gateway.writer.alive import Alive
 from gateway.writer.deadletters import DeadLetters
 from gateway.writer.deliver import Backoff, Deliverer
 from gateway.writer.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
-from gateway.writer.outlets import OWN_TABLES, Lost, Outlet, spans_of
+from gateway.writer.lastwords import told_in
+from gateway.writer.outlets import OWN_TABLES, Lost, Outlet, StartsOver, spans_of
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +39,15 @@ class SpooledOutlet(Outlet):
         heartbeats: Heartbeats,
         backoff: Backoff,
     ) -> None:
-        super().__init__(name, lost)
+        notes_path = spool.folder / "losses.jsonl"
+        super().__init__(name, lost, notes_path, Alive(spool.folder / "alive"))
         self._sink = sink
         self._spool = spool
         self._reset = reset
         self._lanes = Lanes(ask)
         self._unkept_rows = 0
+        self._telling: dict[Batch, list[Note]] = {}
+        """Losses whose rows are in batches that are not on disk."""
         letters = DeadLetters(spool.folder / "dead_letters.db")
         self._deliverer = Deliverer(
             name, sink, self._lanes, letters, self._rejected, reset, heartbeats, backoff
@@ -70,6 +76,11 @@ class SpooledOutlet(Outlet):
         found, self._spool.interrupted = self._spool.interrupted, {}
         return found
 
+    def start_over(self) -> None:
+        """Rows were lost, or the sink is back."""
+        if isinstance(self._sink, StartsOver):
+            self._sink.start_over()
+
     def begin_round(self) -> None:
         """Losses noted so far are among the rows taken next."""
         self._spool.begin_round()
@@ -94,7 +105,10 @@ class SpooledOutlet(Outlet):
     def _settle(self) -> None:
         done = self._lanes.take_finished()
         self._spool.settle(b.key for b in done if b.key is not None)
-        self._unkept_rows -= sum(b.stored.rows for b in done if b.key is None)
+        for batch in done:
+            if batch.key is None:
+                self._unkept_rows -= batch.stored.rows
+                self._telling.pop(batch, None)
 
     def _encode(self, rows: Sequence[Selected]) -> list[Stored]:
         out = []
@@ -116,6 +130,9 @@ class SpooledOutlet(Outlet):
             now = time.monotonic()
             batches = [Batch(None, s, now) for s in stored]
             self._unkept_rows += sum(s.rows for s in stored)
+            told = told_in((s.row for s in rows), self.name) if family == "events" else []
+            if told and batches:
+                self._telling[batches[-1]] = told
         pushed_out = self._lanes.add_live(batches)
         self._spool.release(b.key for b in pushed_out if b.key is not None)
         self._drop_unkept(pushed_out)
@@ -124,6 +141,7 @@ class SpooledOutlet(Outlet):
         for batch in batches:
             if batch.key is None:
                 self._unkept_rows -= batch.stored.rows
+                self.last_words.add(self._telling.pop(batch, ()))
                 for span in batch.stored.spans:
                     self._lost("spool_unwritable", span, self._spool.error[:200])
 
@@ -140,7 +158,8 @@ class SpooledOutlet(Outlet):
             self._sink.close()  # ends a request that is under way
             self._thread.join(2.0)
         self._settle()
-        self._drop_unkept(self._lanes.unkept())
+        in_hand = self._deliverer.in_hand
+        self._drop_unkept([*self._lanes.unkept(), *([in_hand] if in_hand is not None else [])])
         if self._is_open:
             self._spool.close(clean=True)
 

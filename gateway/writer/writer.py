@@ -6,7 +6,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import Field
@@ -21,13 +22,18 @@ from gateway.spool import LOSS_TABLE, Spool
 from gateway.spool.manifest import Span
 from gateway.writer.deadband import Deadband
 from gateway.writer.deliver import Backoff
+from gateway.writer.lastwords import told_in
 from gateway.writer.outlets import OWN_TABLES, DirectOutlet, Outlet, spans_of
 from gateway.writer.spooled import SpooledOutlet
 
 log = logging.getLogger(__name__)
 
-
 OPEN_S = 5.0
+START_OVER_S = 60.0
+"""Least time between two rounds of writing again what is only written on change."""
+AFTER_FAULT_S = 1.0
+COMPARABLE_NS = 7 * 86_400_000_000_000
+"""Further apart, the clock of the rows and the one that a file's time came from differ."""
 
 
 class WriterConfig(Settings):
@@ -68,6 +74,10 @@ class Writer:
         self._heartbeats = heartbeats or Heartbeats()
         self._deadband = Deadband()
         self._reset = False
+        self._start_over = False
+        self._started_over_s = -math.inf
+        self._faults = 0
+        self._held_rows = 0
         self._dropped_before = 0
         self._interrupted: dict[tuple[str, str], int] = {}
         self._rows_accepted = 0
@@ -109,22 +119,29 @@ class Writer:
             return True
         self._thread.join(deadline_s + 3.0)
         if self._thread.is_alive():
-            log.error("sink %s did not stop in time", self.name, extra={"sink": self.name})
+            waiting = int(self.status()["pending_rows"])
+            text = "sink %s did not stop in time; up to %d rows waited"
+            extra = {"sink": self.name, "rows": waiting}
+            log.error(text, self.name, waiting, extra=extra)
             return False
         return True
 
     def status(self) -> dict[str, Any]:
         """How the sink does; durations are seconds ago. From any thread, no I/O."""
-        lost = self._rows_lost + self._subscription.dropped_rows
-        if self._spool is not None:
-            lost += self._spool.rows_lost
+        status = self._outlet.status()
+        status["pending_rows"] += self._held_rows + len(self._subscription)
         return {
             "type": self._type,
             "rows_accepted": self._rows_accepted,
             "rows_unchanged": self._rows_unchanged,
-            "rows_lost": lost,
-            **self._outlet.status(),
+            "rows_lost": self._all_lost(),
+            "faults": self._faults,
+            **status,
         }
+
+    def _all_lost(self) -> int:
+        lost = self._rows_lost + self._subscription.dropped_rows
+        return lost if self._spool is None else lost + self._spool.rows_lost
 
     def _want_reset(self) -> None:
         self._reset = True
@@ -141,64 +158,138 @@ class Writer:
         beat = f"sink {self.name}: write"
         interval_s = self._config.flush_interval_s
         self._heartbeats.beat(beat, 60.0)
-        self._outlet.open()
+        self._outlet.alive.begin(2.0 * interval_s)
+        with self._no_end():
+            self._outlet.open()
+            self._interrupted.update(self._outlet.interrupted())
         self._opened.set()
-        self._interrupted = self._outlet.interrupted()
         held: list[Row] = []
         flush_at = time.monotonic() + interval_s
         while True:
             self._subscription.wait(max(0.0, flush_at - time.monotonic()))
             self._heartbeats.beat(beat, interval_s + 30.0)
             stopping = self._stop.is_set()
-            self._outlet.begin_round()
+            with self._no_end():
+                self._outlet.begin_round()
             held += self._subscription.drain()
+            self._held_rows = len(held)
             due = len(held) >= self._config.batch_rows or time.monotonic() >= flush_at
             if due or stopping:
                 flush_at = time.monotonic() + interval_s
+                self._outlet.alive.touch(2.0 * interval_s)
                 self._flush(held)
                 held = []
+                self._held_rows = 0
             else:
                 self._guarded([])  # woken for backlog
             if stopping and not len(self._subscription):
                 break
         self._heartbeats.beat(beat, max(0.0, self._stop_at_s - time.monotonic()) + 30.0)
-        self._outlet.finish(self._stop_at_s)
+        with self._no_end():
+            self._outlet.finish(self._stop_at_s)
+            self._say_last_words()
+            self._outlet.alive.end()
         self._heartbeats.forget(beat)
+
+    @contextmanager
+    def _no_end(self) -> Iterator[None]:
+        """A fault of ours must not end the thread: it is counted, and logged once."""
+        try:
+            yield
+        except Exception:
+            self._faults += 1
+            if self._faults == 1:
+                extra = {"sink": self.name}
+                log.exception("fault in the writer of sink %s", self.name, extra=extra)
+            self._stop.wait(AFTER_FAULT_S)
+
+    def _say_last_words(self) -> None:
+        """What nobody takes any more, and losses whose rows are lost themselves."""
+        words = self._outlet.last_words
+        rows = self._subscription.drain()
+        words.add(told_in(rows, self.name))
+        for span in spans_of(Selected(row) for row in rows):
+            if span.table == LOSS_TABLE:
+                continue
+            self._rows_lost += span.rows
+            if not span.table.startswith(OWN_TABLES):
+                words.add([("unclean_stop", span, "published after the stop")])
+        words.leave(self.name, self._outlet.notes_path)
 
     def _flush(self, rows: list[Row]) -> None:
         self._rows_accepted += len(rows)
-        dropped = self._subscription.dropped_rows + self._rows_lost
-        dropped += self._spool.rows_lost if self._spool is not None else 0
-        if self._reset or dropped != self._dropped_before:
-            self._reset, self._dropped_before = False, dropped
-            self._deadband.reset()
-        if self._interrupted:
-            self._report_interruption(rows)
+        with self._no_end():
+            self._repeat_after_loss()
+            self._interrupted.update(self._outlet.interrupted())
+            if self._interrupted:
+                self._report_interruption(rows)
         size = self._config.batch_rows
         for at in range(0, len(rows), size) or (0,):
             batch = rows[at : at + size]
-            selected = [s for s in map(self._deadband.select, batch) if s is not None]
-            self._rows_unchanged += len(batch) - len(selected)
-            self._guarded(selected)
+            self._held_rows = max(0, len(rows) - at - size)
+            self._guarded(self._select(batch))
+
+    def _repeat_after_loss(self) -> None:
+        lost = self._all_lost()
+        if self._reset or lost != self._dropped_before:
+            self._reset, self._dropped_before = False, lost
+            self._deadband.reset()
+            self._start_over = True
+        now = time.monotonic()
+        # a sink that refuses a line in every batch must not make every row a long one
+        if self._start_over and now - self._started_over_s >= START_OVER_S:
+            self._start_over, self._started_over_s = False, now
+            self._outlet.start_over()
+
+    def _select(self, rows: list[Row]) -> list[Selected]:
+        out: list[Selected] = []
+        for row in rows:
+            try:
+                selected = self._deadband.select(row)
+            except Exception as error:
+                self._deadband.reset(row.table)
+                self._fault([Selected(row)], error)
+                continue
+            if selected is None:
+                self._rows_unchanged += 1
+            else:
+                out.append(selected)
+        return out
 
     def _guarded(self, selected: list[Selected]) -> None:
         try:
             self._outlet.write(selected)
         except Exception as error:
-            # a fault of ours must not end the thread, and what it costs is told
-            log.exception("fault in the writer of sink %s", self.name, extra={"sink": self.name})
+            self._fault(selected, error)
+
+    def _fault(self, selected: list[Selected], error: Exception) -> None:
+        """A fault of ours must not end the thread, and what it costs is told."""
+        self._faults += 1
+        if self._faults == 1:
+            extra = {"sink": self.name}
+            log.error("fault in the writer of sink %s", self.name, extra=extra, exc_info=error)
+        with self._no_end():
             for span in spans_of(selected):
                 self._lost("encode_fault", span, repr(error)[:200])
 
     def _report_interruption(self, rows: list[Row]) -> None:
-        """After an unclean stop: what each table may have lost before its first new row."""
+        """After an unclean stop: what each table may have lost before its first new row.
+
+        At most what came between the last stored row and the time until which the gateway may
+        have run, which is known to two flush intervals.
+        """
+        within_ns = int(2e9 * self._config.flush_interval_s)
         for row in rows:
             table = row.table
             last_ns = self._interrupted.pop((table.device, table.key), None)
             if last_ns is None or table.name.startswith(OWN_TABLES) or not table.interval_s:
                 continue
-            missing = int((row.time_ns - last_ns) / (table.interval_s * 1e9) - 0.5)
-            at_most = min(missing, math.ceil(self._config.flush_interval_s / table.interval_s))
+            interval_ns = table.interval_s * 1e9
+            end_ns = self._outlet.alive.before_ns or 0
+            if not 0 < end_ns - last_ns < COMPARABLE_NS:
+                end_ns = last_ns + within_ns
+            missing = int((row.time_ns - last_ns) / interval_ns - 0.5)
+            at_most = min(missing, math.ceil((end_ns - last_ns) / interval_ns))
             if at_most > 0:
                 span = Span(table.device, table.key, at_most, last_ns + 1, row.time_ns - 1)
                 self._lost("unclean_stop", span, "at most; the gateway was not stopped cleanly")

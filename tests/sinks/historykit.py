@@ -21,10 +21,19 @@ DAY_NS = 86_400 * SECOND_NS
 
 
 class Clock:
-    """Wall time that stands until it is set."""
+    """Wall time that stands until it is set; the monotonic clock goes with it."""
 
     def __init__(self, now_ns: int = START_NS) -> None:
         self.now_ns = now_ns
+        self._jumped_ns = 0
+
+    def jump(self, by_ns: int) -> None:
+        """Set the wall clock while no time goes by."""
+        self.now_ns += by_ns
+        self._jumped_ns += by_ns
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns - self._jumped_ns
 
     def __call__(self) -> int:
         return self.now_ns
@@ -32,7 +41,8 @@ class Clock:
 
 def historian(folder: Path, clock: Clock | None = None, **settings: Any) -> HistorianSink:
     config = HistorianConfig.model_validate({"type": "sqlite", "store_every_s": 0, **settings})
-    return HistorianSink("history", config, folder, clock=clock or Clock())
+    clock = clock or Clock()
+    return HistorianSink("history", config, folder, clock=clock, monotonic_ns=clock.monotonic_ns)
 
 
 def table(

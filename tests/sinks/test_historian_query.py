@@ -234,3 +234,18 @@ def test_queries_and_storing_share_the_connection_from_many_threads(tmp_path: Pa
     sink.close()
     assert not faults
     assert set(seen) <= set(range(0, 3001, 100))
+
+
+@pytest.mark.parametrize(("gaps", "most"), [(2, 30), (40, 30), (200, 9)])
+def test_fewer_texts_keep_gaps_and_what_ends_them(gaps: int, most: int) -> None:
+    collector = Collector("str", 0, 1000, most)
+    at = set(np.linspace(3, 996, gaps).astype(int).tolist())
+    collector.add(
+        Point(i, None, "BAD:timeout") if i in at else Point(i, f"t{i}") for i in range(1000)
+    )
+    found = collector.result()
+    assert len(found) <= most
+    assert collector.decimated
+    shown = [i for i, p in enumerate(found) if p.value is None]
+    assert len(shown) >= min(gaps, most // 3)
+    assert all(found[i + 1].time_ns == found[i].time_ns + 1 for i in shown)

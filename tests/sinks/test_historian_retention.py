@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,63 @@ def test_raw_rows_go_by_age_and_minutes_ten_times_later(tmp_path: Path) -> None:
     assert sql(tmp_path, "SELECT samples, minute_samples FROM state") == [(40, 22)]
     assert sql(tmp_path, "SELECT count(*) FROM sample") == [(40,)]
     assert sql(tmp_path, "SELECT count(*) FROM minute_sample") == [(22,)]
+
+
+def test_a_clock_that_jumps_ahead_deletes_nothing_also_after_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    shape = table(4)
+    sink = historian(tmp_path, clock, retention_days=30)
+    sink.store(ramp(shape, 500))
+    clock.jump(40 * DAY_NS)
+    sink.store(ramp(shape, 1, clock.now_ns))
+    sink.close()
+    sink = historian(tmp_path, clock, retention_days=30)
+    sink.store(ramp(shape, 1, clock.now_ns))
+    assert sink.status()["raw_values"] == 502 * 4
+    clock.jump(-40 * DAY_NS)
+    sink.store(ramp(shape, 1, clock.now_ns))
+    sink.close()
+    assert sql(tmp_path, "SELECT count(*) FROM row_time") == [(503,)]
+    assert "+40.0 days off" in caplog.text
+
+
+def test_after_weeks_off_age_counts_again_after_a_day_of_running(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    shape = table(4)
+    sink = historian(tmp_path, clock, retention_days=30)
+    sink.store(ramp(shape, 500))
+    sink.close()
+    clock.jump(40 * DAY_NS)
+    kept = []
+    for _ in range(4):  # a restart every eight hours
+        sink = historian(tmp_path, clock, retention_days=30)
+        sink.store(ramp(shape, 1, clock.now_ns))
+        clock.now_ns += DAY_NS // 3
+        sink.store(ramp(shape, 1, clock.now_ns))
+        kept.append(sink.status()["raw_values"] // 4)
+        sink.close()
+    assert kept == [502, 504, 6, 8]
+    assert "are older than retention_days" in caplog.text
+
+
+def test_a_file_without_a_trusted_time_is_as_old_as_its_newest_row(tmp_path: Path) -> None:
+    clock = Clock()
+    sink = historian(tmp_path, clock, retention_days=30)
+    sink.store(ramp(table(4), 10))
+    sink.close()
+    file = sqlite3.connect(tmp_path / "history.db")
+    for column in ("trusted_ns", "doubted_ns", "doubted_for_ns"):
+        file.execute(f"ALTER TABLE state DROP COLUMN {column}")
+    file.close()
+    clock.jump(40 * DAY_NS)
+    sink = historian(tmp_path, clock, retention_days=30)
+    sink.store(ramp(table(4), 1, clock.now_ns))
+    sink.close()
+    assert sql(tmp_path, "SELECT count(*) FROM row_time") == [(11,)]
 
 
 def test_an_age_that_is_due_is_worked_off_in_small_pieces(tmp_path: Path) -> None:

@@ -113,6 +113,13 @@ def test_any_change_of_quality_sends_the_whole_row() -> None:
     assert sent(deadband.select(row(t, 7, 1.0, 1.0))) == {"a", "b"}
 
 
+def test_an_endless_silence_is_no_fault() -> None:
+    t = table(Column("a", "f4", deadband=1.0, max_silence_s=1e300))
+    deadband = Deadband()
+    deadband.select(row(t, 0, 1.0))
+    assert sent(deadband.select(row(t, 1e9, 1.0))) == set()
+
+
 def test_after_a_reset_everything_goes_again() -> None:
     t, other = table(Column("a", "f4", deadband=1.0)), table(Column("a", "f4", deadband=1.0))
     deadband = Deadband()

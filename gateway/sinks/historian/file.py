@@ -44,6 +44,9 @@ class State(NamedTuple):
     minute_samples: int
     rolled_from: int
     minutes_deleted_to: int
+    trusted_ns: int
+    doubted_ns: int
+    doubted_for_ns: int
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -98,16 +101,26 @@ def _claim(connection: sqlite3.Connection, path: Path) -> None:
             f"BEGIN IMMEDIATE; {schema} PRAGMA application_id = {APPLICATION_ID};"
             f"PRAGMA user_version = {SCHEMA}; COMMIT;"
         )
+    _add_missing(connection)
     # each table is touched at both ends, so that a damaged file shows itself here
     for table in ("row_time", "sample", "minute_time", "minute_sample"):
         for end in ("min", "max"):  # both in one query would read the whole table
             connection.execute(f"SELECT {end}(id) FROM {table}").fetchone()
 
 
+def _add_missing(connection: sqlite3.Connection) -> None:
+    """Columns that files of schema 1 did not have at first."""
+    there = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('state')")}
+    for column in State._fields:
+        if column not in there:
+            connection.execute(f"ALTER TABLE state ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
 def read_state(connection: sqlite3.Connection) -> State:
     """The counters in the file."""
     row = connection.execute(
-        "SELECT next_row, samples, minute_samples, rolled_from, minutes_deleted_to FROM state"
+        "SELECT next_row, samples, minute_samples, rolled_from, minutes_deleted_to,"
+        " trusted_ns, doubted_ns, doubted_for_ns FROM state"
     ).fetchone()
     if row is None:
         raise sqlite3.DatabaseError("table state is empty")
@@ -118,7 +131,7 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
     """Set the counters in the file."""
     connection.execute(
         "UPDATE state SET next_row = ?, samples = ?, minute_samples = ?, rolled_from = ?,"
-        " minutes_deleted_to = ?",
+        " minutes_deleted_to = ?, trusted_ns = ?, doubted_ns = ?, doubted_for_ns = ?",
         state,
     )
 

@@ -82,8 +82,7 @@ class Collector:
         self._points.sort(key=lambda p: p.time_ns)
         if len(self._points) > self._most:
             if self._kind == "str":
-                every = -(-len(self._points) // self._most)
-                self._points = self._points[::every]
+                self._points = _fewer_texts(self._points, self._most)
                 self.decimated = True
             else:
                 self._reduce()
@@ -104,6 +103,19 @@ class Collector:
         if value is None or self._kind in ("f4", "f8", "str"):
             return value
         return bool(value) if self._kind == "b1" else int(value)
+
+
+def _fewer_texts(points: list[Point], most: int) -> list[Point]:
+    """Texts at about equal distances, and gaps with what follows them: none seems to last."""
+    count = len(points)
+    gaps = [i for i, p in enumerate(points) if p.value is None]
+    if 4 * len(gaps) > most:  # too many: of each run its first point and its first gap
+        every = -(-count // max(1, most // _POINTS_PER_STRETCH))
+        gaps = list({i // every: i for i in reversed(gaps)}.values())
+    else:
+        every = -(-count // (most - 2 * len(gaps)))
+    kept = {*range(0, count, every), *gaps, *(i + 1 for i in gaps if i + 1 < count)}
+    return [points[i] for i in sorted(kept)]
 
 
 def _array(values: Sequence[Any], kind: Kind) -> Array:

@@ -7,11 +7,16 @@ leave no room for raw rows at all.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 from typing import Final
 
+from gateway.sinks.historian.age import AgeClock, Ages
 from gateway.sinks.historian.file import PAGE, SPAN, WAL_BYTES, State
 from gateway.sinks.historian.minutes import MINUTE_NS
+
+log = logging.getLogger(__name__)
 
 BYTES_PER_VALUE: Final = 22.4
 """A float in the file, measured in tables of 200 columns; and per row of a table:"""
@@ -46,16 +51,28 @@ def minute_days_that_fit(tags: int, max_bytes: int) -> float:
 class Retention:
     """Deletes what is too old or does not fit. Every call is within the caller's transaction."""
 
-    def __init__(self, retention_days: float, max_bytes: int) -> None:
+    def __init__(self, retention_days: float, max_bytes: int, age: AgeClock) -> None:
+        self._age = age
+        self._catching_up = False
         self._keep_ns = int(retention_days * _DAY_NS)
         # the WAL of one store comes on top of the file
         self._most_pages = (max_bytes - min(4 * WAL_BYTES, max_bytes // 4)) // PAGE
 
+    def begin(self, connection: sqlite3.Connection, state: State) -> None:
+        """A file was opened."""
+        newest = connection.execute(
+            "SELECT time_ns FROM row_time ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        kept = Ages(state.trusted_ns, state.doubted_ns, state.doubted_for_ns)
+        self._age.begin(kept, newest[0] if newest else None)
+
     def make_room(
-        self, connection: sqlite3.Connection, state: State, values: int, now_ns: int
+        self, connection: sqlite3.Connection, state: State, values: int, wall_ns: int
     ) -> State:
         """Delete what is due before so many values are added; the new state."""
         most = max(LEAST_DELETED, 2 * values)
+        now_ns = self._age.now_ns(wall_ns)
+        state = state._replace(**self._age.ages._asdict())
         state = self._delete_old(connection, state, most, now_ns)
         incoming = int(values * (BYTES_PER_VALUE + BYTES_PER_ROW) / PAGE) + _SPARE_PAGES
         for _ in range(_ROUNDS):
@@ -81,6 +98,7 @@ class Retention:
         oldest = connection.execute(
             "SELECT id, time_ns FROM row_time ORDER BY id LIMIT 1"
         ).fetchone()
+        self._tell_of_much(oldest[1] if oldest else horizon_ns, horizon_ns)
         if oldest is not None and oldest[1] < horizon_ns:
             (kept,) = connection.execute(
                 "SELECT coalesce(min(CASE WHEN time_ns >= ? THEN id END), max(id) + 1)"
@@ -98,6 +116,18 @@ class Retention:
             ).fetchone()
             state = _delete_minutes(connection, state, min(kept, _minute_cut(connection, most)))
         return state
+
+    def _tell_of_much(self, oldest_ns: int, horizon_ns: int) -> None:
+        """Deletion is said where it is more than what time brings: a day or more at once."""
+        overdue_ns = horizon_ns - oldest_ns
+        if overdue_ns > _DAY_NS and not self._catching_up:
+            log.warning(
+                "historian: %.1f days of raw values before %s are older than retention_days and "
+                "are deleted now",
+                overdue_ns / _DAY_NS,
+                time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(horizon_ns // 1_000_000_000)),
+            )
+        self._catching_up = overdue_ns > _DAY_NS
 
     def _delete_oldest(self, connection: sqlite3.Connection, state: State, most: int) -> State:
         raw = state.samples * BYTES_PER_VALUE

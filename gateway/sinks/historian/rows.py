@@ -93,6 +93,15 @@ def register(connection: sqlite3.Connection, table: Table) -> Source:
     return Source(source, tuple(positions))
 
 
+def last_times(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """The time of the last row of each (device, table key), once all rows are in minutes."""
+    found = connection.execute(
+        "SELECT o.device, o.table_name, o.module, r.time_ns FROM source o"
+        " JOIN row_time r ON r.id = o.rolled_to ORDER BY o.rolled_to"
+    )
+    return {(d, f"{t}.{m}" if m else t): time_ns for d, t, m, time_ns in found}
+
+
 def all_bad(row: Row) -> bool:
     """Whether no value of the row may be used."""
     whole = row.marks.get(ALL) if row.marks else None

@@ -65,9 +65,13 @@ CREATE TABLE state (
     samples            INTEGER NOT NULL,
     minute_samples     INTEGER NOT NULL,
     rolled_from        INTEGER NOT NULL,  -- rows before this one are in minutes
-    minutes_deleted_to INTEGER NOT NULL   -- the youngest minute that was deleted
+    minutes_deleted_to INTEGER NOT NULL,  -- the youngest minute that was deleted
+    trusted_ns         INTEGER NOT NULL DEFAULT 0,  -- the time by which age is told
+    doubted_ns         INTEGER NOT NULL DEFAULT 0,  -- the clock, where it jumped away from that,
+    doubted_for_ns     INTEGER NOT NULL DEFAULT 0   -- and how long it has gone on so
 );
-INSERT INTO state VALUES (1, 1, 0, 0, 1, 0);
+INSERT INTO state (one, next_row, samples, minute_samples, rolled_from, minutes_deleted_to)
+VALUES (1, 1, 0, 0, 1, 0);
 
 -- For people: every value with its names.
 CREATE VIEW history AS

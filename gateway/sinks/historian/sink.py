@@ -17,6 +17,7 @@ from pydantic import ByteSize, Field
 from gateway.errors import GatewayError, SinkUnavailable
 from gateway.model import Row
 from gateway.sinks import DurableSink, Selected, SinkConfig
+from gateway.sinks.historian.age import AgeClock
 from gateway.sinks.historian.file import PAGE, is_damaged, open_file, put_aside
 from gateway.sinks.historian.names import SeriesName, list_series
 from gateway.sinks.historian.query import History, Reader
@@ -76,13 +77,15 @@ class HistorianSink(DurableSink):
         state_dir: Path,
         *,
         clock: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__(name, config, state_dir)
         if not isinstance(config, HistorianConfig):
             raise TypeError(f"a HistorianConfig is needed, not {type(config).__name__}")
         self.path = state_dir / (config.path or f"{name}.db")
         self._clock = clock
-        self._retention = Retention(config.retention_days, config.max_bytes)
+        age = AgeClock(name, monotonic_ns)
+        self._retention = Retention(config.retention_days, config.max_bytes, age)
         self._recorder = Recorder(round(config.store_every_s * 1e9), self._retention)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -117,6 +120,19 @@ class HistorianSink(DurableSink):
             given = {id(s.row) for s in rows}
             self._stored = [row for row in self._stored if id(row) not in given]
             self._was_damaged = False
+
+    def left(self) -> tuple[bool, dict[tuple[str, str], int]] | None:
+        """Whether the file had been closed, and the last time of each (device, table), ns.
+
+        As it was when it was first opened, which this does; None where that fails now.
+        """
+        with self._lock:
+            if self._recorder.left is None:
+                with suppress(sqlite3.Error, OSError, GatewayError):
+                    self._opened()
+            if self._recorder.left is None:
+                return None
+            return self._recorder.clean, self._recorder.left
 
     def close(self) -> None:
         """Write the open minutes and close the file. Idempotent, never raises."""

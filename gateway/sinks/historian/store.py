@@ -17,6 +17,7 @@ from gateway.sinks.historian.rows import (
     Samples,
     Source,
     insert_samples,
+    last_times,
     register,
     samples,
 )
@@ -74,6 +75,10 @@ class Recorder:
     def __init__(self, every_ns: int, retention: Retention) -> None:
         self.state: State | None = None
         """As in the file; None before it was first opened."""
+        self.left: dict[tuple[str, str], int] | None = None
+        """The last time of each (device, table) when a file was first opened, ns."""
+        self.clean = True
+        """Whether it had been closed."""
         self._every_ns = every_ns
         self._retention = retention
         self._slots: dict[Table, _Slot] = {}
@@ -88,9 +93,13 @@ class Recorder:
         """
         in_file = read_state(connection)
         if self.state is None:
-            if in_file.rolled_from < in_file.next_row:
+            clean = in_file.rolled_from >= in_file.next_row
+            if not clean:
                 in_file = recover_minutes(connection, in_file)
+            if self.left is None:
+                self.left, self.clean = last_times(connection), clean
             self.state = in_file
+            self._retention.begin(connection, in_file)
             return []
         attempt, self._attempt = self._attempt, None
         self.state = in_file

@@ -11,7 +11,7 @@ import numpy as np
 from gateway.model import Kind, Mark, Quality, Row, Table
 from gateway.sinks import Selected
 from gateway.sinks.influxdb import lineprotocol as lp
-from gateway.sinks.influxdb.wide import LineEncoder, texts, wanted
+from gateway.sinks.influxdb.wide import LineEncoder, may_have_quality, texts, wanted
 
 _TIME = b"\0"
 """Stands for the time in a template: no name can hold it."""
@@ -25,6 +25,11 @@ class NarrowEncoder(LineEncoder):
     def __init__(self) -> None:
         super().__init__()
         self._prepared: dict[Table, _Narrow] = {}
+
+    def start_over(self) -> None:
+        """Write the ``_quality`` of every column again: the row that told it may be lost."""
+        for table, prepared in self._prepared.items():
+            prepared.doubtful = all_columns(table)
 
     def lines(self, selected: Selected, out: list[bytes]) -> int:
         """Add the lines of one row; returns how many values they hold."""
@@ -81,13 +86,18 @@ class _Narrow:
             part.kind == "u8" and not table.stores_int.isdisjoint(part.columns)
             for part in table.parts
         )
-        self.doubtful: frozenset[int] = frozenset()
-        """Columns whose last ``_quality`` was not empty."""
+        self.doubtful = all_columns(table)
+        """Columns whose last ``_quality`` in the database may be one that is not empty."""
         self.template = b"".join(
             self.heads[c].replace(b"%", b"%%") + b" " + field + _TIME + b"\n"
             for part, fields in zip(table.parts, self.fields, strict=True)
             for c, field in zip(part.columns, fields, strict=True)
         )
+
+
+def all_columns(table: Table) -> frozenset[int]:
+    """Columns of which it is not known whether their quality was told."""
+    return frozenset(range(len(table.columns)) if may_have_quality(table) else ())
 
 
 def _field(kind: Kind, store_int: bool) -> bytes:

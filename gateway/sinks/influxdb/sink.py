@@ -119,6 +119,10 @@ class InfluxSink(RemoteSink):
             if text
         ]
 
+    def start_over(self) -> None:
+        """Write the quality of every table with its next row, also where all is GOOD."""
+        self._encoder.start_over()
+
     def _pack(self, text: bytes) -> bytes:
         if not self.config.gzip:
             return text

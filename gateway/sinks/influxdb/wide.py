@@ -75,7 +75,7 @@ class _Prepared:
         total = len(table.columns)
         width = max_columns or total or 1
         self.cuts = [(c, min(c + width, total)) for c in range(0, total, width)]
-        self.wrote_quality = [False] * len(self.cuts)
+        self.wrote_quality = [may_have_quality(table)] * len(self.cuts)
         self.lines: list[_Line] = []
         for cut, (first, end) in enumerate(self.cuts):
             measured = f"{table.name}_{cut + 1}" if cut else table.name
@@ -105,6 +105,14 @@ class _Prepared:
             start = stop
 
 
+def may_have_quality(table: Table) -> bool:
+    """Whether the last ``_quality`` in the database may be one that is not empty, at the start.
+
+    Rows that the gateway writes of itself have none.
+    """
+    return not table.name.startswith("gateway_")
+
+
 def _field(escaped: str, store_int: bool) -> bytes:
     return escaped.replace("%", "%%").encode() + (b"=%bi" if store_int else b"=%b")
 
@@ -128,6 +136,11 @@ class LineEncoder:
         """Integers above 2^63-1 written as text."""
         self._max_columns = max_columns
         self._tables: dict[Table, _Prepared] = {}
+
+    def start_over(self) -> None:
+        """Write the ``_quality`` of every table again: the row that told it may be lost."""
+        for table, prepared in self._tables.items():
+            prepared.wrote_quality = [may_have_quality(table)] * len(prepared.cuts)
 
     def encode(self, rows: Sequence[Selected]) -> Iterator[Encoded]:
         """The lines of the rows, in runs of about MAX_BATCH_TEXT bytes; no row is divided."""
