@@ -21,6 +21,8 @@ class Item(NamedTuple):
     start: int
     size: int
     wire: Wire
+    unit: str | None = None
+    """What the type itself counts in, e.g. ms; for where the map names no unit."""
 
 
 class Limits(NamedTuple):

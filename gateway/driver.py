@@ -6,15 +6,19 @@ owns threads, schedules, backoff, reconnection, logging of outages and marking t
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gateway.errors import Fault, GatewayError, Place
 from gateway.model import RESERVED, Column, Group, Row
@@ -31,6 +35,40 @@ class Settings(BaseModel):
         # validators cost memory, and the daemon loads its configuration in a child process
         defer_build=True,
     )
+
+
+_HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
+
+
+def _host_name(text: str) -> str:
+    _, is_url, rest = text.partition("://")
+    bare, colon, port = (rest if is_url else text).partition("/")[0].partition(":")
+    if is_url:
+        raise ValueError(
+            f"'{text}' is a URL; expected a name or IP address, e.g. '{bare or 'plc-4'}'"
+        )
+    if bare and colon and port.isascii() and port.isdigit():
+        raise ValueError(f"'{text}' names a port too; write '{bare}' here, and `port: {port}`")
+    if re.fullmatch(r"[0-9.]+", text) or text.count(":") > 1:
+        try:
+            ip_address(text)
+        except ValueError:
+            expected = "an IPv6 address, without brackets or port"
+            if not colon:
+                expected = "four numbers from 0 to 255, without leading zeros"
+            message = f"'{text}' is not an IP address; expected {expected}"
+            raise ValueError(message) from None
+        return text
+    try:
+        if _HOST.fullmatch(text) and len(text) < 254 and text.encode("idna"):
+            return text
+    except UnicodeError:
+        pass
+    raise ValueError(f"'{text}' is not a name or IP address; expected e.g. plc-4 or 192.168.0.1")
+
+
+HostName = Annotated[str, Field(min_length=1), AfterValidator(_host_name)]
+"""Setting for a peer: a name that can be looked up, or an IP address; the port is another."""
 
 
 class BusConfig(Settings):
@@ -165,6 +203,14 @@ class Simulation(ABC):
         """Stop serving; idempotent."""
 
 
+def loopback_listener(port: int | None = None) -> socket.socket:
+    """Listen on 127.0.0.1: at that port, or at a free one where it is taken or not given."""
+    if port is not None:
+        with contextlib.suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
+    return socket.create_server(("127.0.0.1", 0))
+
+
 class Driver(ABC):
     """Talks to one device. Never called in parallel, so it holds no lock, retry loop or sleep.
 
@@ -215,8 +261,13 @@ class Driver(ABC):
         raise ValueError("this driver cannot be redirected")
 
     @classmethod
-    def simulate(cls, devices: Sequence[Driver]) -> Simulation | None:
-        """Serve these devices (all of this driver) on loopback; None: there is no simulator."""
+    def simulate(
+        cls, devices: Sequence[Driver], *, ports: Mapping[str, int] | None = None
+    ) -> Simulation | None:
+        """Serve these devices (all of this driver) on loopback; None: there is no simulator.
+
+        ``ports`` are wishes, by device: taken where they are free.
+        """
         return None
 
 
@@ -274,7 +325,7 @@ def find_driver(name: str) -> type[Driver]:
     """The driver class of that name; GatewayError says what to install or the nearest name."""
     points = _registered()
     if name not in points:
-        near = difflib.get_close_matches(name, points, 1)
+        near = difflib.get_close_matches(name.lower(), points, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(sorted(points))}"
         raise GatewayError(f"unknown driver '{name}'; {hint}")
     try:

@@ -185,7 +185,8 @@ class MergedDriver(PolledDriver):
                     faults.append(tag.place.fault(message))
                     break
                 as_int = s.store == "int"
-                columns.append(Column(column, kind, s.unit, s.deadband, s.max_silence_s, as_int))
+                unit = item.unit if s.unit is None and s.scale == 1.0 else s.unit
+                columns.append(Column(column, kind, unit, s.deadband, s.max_silence_s, as_int))
                 places.append(tag.place)
                 parsed.append((item, by))
         faults += check_columns(spec, columns, places)

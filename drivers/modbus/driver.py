@@ -164,14 +164,17 @@ class ModbusDriver(MergedDriver):
         self.bus.redirect(endpoint.host, endpoint.port)
 
     @classmethod
-    def simulate(cls, devices: Sequence[Driver]) -> ModbusSimulation:
+    def simulate(
+        cls, devices: Sequence[Driver], *, ports: Mapping[str, int] | None = None
+    ) -> ModbusSimulation:
         """Serve these devices; units behind one address or on one bus share a port."""
         return ModbusSimulation(
             [
                 Station(d.name, d.bus.line.endpoint, d.config.unit, d.cells)
                 for d in devices
                 if isinstance(d, ModbusDriver)
-            ]
+            ],
+            ports or {},
         )
 
 

@@ -11,7 +11,7 @@ from drivers.modbus.bus import ModbusBus, Pace
 from drivers.modbus.frames import GATEWAY_EXCEPTIONS, Read, Refusal
 from drivers.modbus.types import ORDERS, Order, parse_type, wire_of
 from gateway.driver import Probe
-from gateway.errors import DeviceUnavailable
+from gateway.errors import AddressRefused, DeviceUnavailable
 
 _READINGS: Final = (
     ("uint16", ("ABCD", "BADC")),
@@ -30,7 +30,7 @@ _NEIGHBOUR: Final = (("uint16", ("ABCD",)), ("int16", ("ABCD",)), ("float32", OR
 def probe_unit(bus: ModbusBus, unit: int, place: Address, pace: Pace, user: str) -> Probe:
     """Read there and one place before and after it.
 
-    DeviceUnavailable where the unit does not answer, ValueError where it refuses the place.
+    DeviceUnavailable where the unit does not answer, AddressRefused where it refuses the place.
     """
 
     def read(number: int, counts: tuple[int, ...]) -> bytes | Refusal:
@@ -47,7 +47,7 @@ def probe_unit(bus: ModbusBus, unit: int, place: Address, pace: Pace, user: str)
     if isinstance(raw, Refusal):
         if raw.code in GATEWAY_EXCEPTIONS:
             raise DeviceUnavailable(raw.reason, f"unit {unit}")
-        raise ValueError(f"unit {unit} refuses {place}: {raw.reason} ({raw.code})")
+        raise AddressRefused(f"unit {unit} refuses {place}: {raw.reason} ({raw.code})")
     readings = _readings(raw, place)
     for number in (place.number - 1, place.number + 1):
         near = Address(place.table, number)

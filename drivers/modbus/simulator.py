@@ -20,7 +20,7 @@ from drivers.modbus.address import REGISTERS, TableName
 from drivers.modbus.frames import EXCEPTION, FUNCTIONS, MAX_BITS, MAX_REGISTERS, MBAP
 from drivers.modbus.types import Text
 from gateway.decode import Wire
-from gateway.driver import Endpoint, Simulation
+from gateway.driver import Endpoint, Simulation, loopback_listener
 from gateway.model import Array
 
 PERIOD_S: Final = 60.0
@@ -100,16 +100,16 @@ def _text(wire: Text, time_s: float, size: int) -> Array:
 class _Line:
     """One port and the units behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None) -> None:
         self.units: dict[int, _Memory] = {}
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = loopback_listener(port)
         self.listener.setblocking(False)
 
 
 class ModbusSimulation(Simulation):
     """A thread that answers for all units, whose values `step` moves."""
 
-    def __init__(self, stations: Sequence[Station]) -> None:
+    def __init__(self, stations: Sequence[Station], ports: Mapping[str, int]) -> None:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
@@ -119,7 +119,8 @@ class ModbusSimulation(Simulation):
         for station in stations:
             line = self._lines.get(station.endpoint)
             if line is None:
-                line = self._lines[station.endpoint] = _Line()
+                line = _Line(ports.get(station.name))
+                self._lines[station.endpoint] = line
                 self._selector.register(line.listener, selectors.EVENT_READ, line)
             line.units.setdefault(station.unit, _Memory()).add(station.cells)
             host, port = line.listener.getsockname()

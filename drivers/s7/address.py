@@ -19,6 +19,8 @@ _DB = re.compile(r"DB([0-9]{1,9})\.DB([XBWD])([0-9]{1,9})(?:\.([0-9]{1,9}))?", r
 _BYTES = re.compile(r"([MIEQA])([XBWD]?)([0-9]{1,9})(?:\.([0-9]{1,9}))?", re.ASCII)
 _NUMBERED = re.compile(r"([TCZ])([0-9]{1,9})", re.ASCII)
 _RELATIVE = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", re.ASCII)
+_NEGATIVE = re.compile(r"[A-Z.]\s*-\s*[0-9]", re.ASCII)
+_ONLY_DB = re.compile(r"DB[\W_]*([0-9]{1,9})[\W_]*", re.ASCII)
 _LIKE_DB = re.compile(
     r"(?:DB\W*([0-9]{1,9}))?[\W_]*(?:DB)?\W*([A-Z_]*)\W*([0-9]{1,9})(?:[.,]([0-9]{1,9}))?", re.ASCII
 )
@@ -87,7 +89,7 @@ def parse(text: str) -> Address:
         space = Space(_LETTERS[found[1]])
         width, byte, bit = found[2] or "X", found[3], found[4]
     else:
-        raise ValueError(f"'{text}' is not an address; {_nearest(plain)}")
+        raise ValueError(f"'{text}' {_misspelt(plain)}")
     if (width == "X") != (bit is not None):
         raise ValueError(f"'{text}' {_bit_fault(plain, width, bit)}")
     return _checked(text, space, width, byte, bit)
@@ -105,7 +107,8 @@ def relative(base: str, at: str, *, bit: bool = False) -> Address:
         raise ValueError("in a module a tag has `at:`, its offset in bytes, e.g. `at: 4.0`")
     found = _RELATIVE.fullmatch(at.strip())
     if not found:
-        raise ValueError(f"'at: {at}' is no offset; expected byte and bit, e.g. 4.0 or 6.3")
+        counted = "offsets count from 0" if at.strip().startswith("-") else "expected byte and bit"
+        raise ValueError(f"'at: {at}' is no offset; {counted}, e.g. 4.0 or 6.3")
     byte, number = str(start.byte + int(found[1])), found[2] or "0"
     return _checked(f"at: {at}", start.space, "X" if bit or int(number) else "B", byte, number)
 
@@ -132,6 +135,14 @@ def _bit_fault(plain: str, width: str, bit: str | None) -> str:
         return f"names no bit; did you mean '{plain}.0'?"
     letter, byte = plain[0], plain[1:]
     return f"names no bit; did you mean '{plain}.0', '{letter}B{byte}' or '{letter}W{byte}'?"
+
+
+def _misspelt(plain: str) -> str:
+    if _NEGATIVE.search(plain):
+        return "has a minus sign; addresses count from 0"
+    if found := _ONLY_DB.fullmatch(plain):
+        return f"names no byte of the data block; did you mean 'DB{found[1]}.DBB0'?"
+    return f"is not an address; {_nearest(plain)}"
 
 
 def _nearest(plain: str) -> str:

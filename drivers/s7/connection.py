@@ -52,6 +52,7 @@ _SEQUENCE = struct.Struct(">H")
 _SEQUENCE_AT = 11
 _ITEM = struct.Struct(">BBH")
 _LONGEST_FRAME = 4096
+_RIGHT_PLACE = "are rack and slot, or the TSAPs, right?"
 _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
@@ -122,13 +123,19 @@ class Connection(ISOTCPConnection):
         """Connect and agree on the PDU length, all within ``timeout_s``.
 
         Raises:
-            DeviceUnavailable: refused, timeout, unreachable, closed or protocol.
+            DeviceUnavailable: unknown_host, refused, timeout, unreachable, closed or protocol.
         """
         self.close()
+        self.pdu = 0
         self._deadline = time.monotonic() + self._timeout_s
         try:
             self._tcp_connect()
-            self._iso_connect()
+            try:
+                self._iso_connect()
+            except (S7Error, struct.error) as error:
+                self._fail(
+                    "protocol", f"what answers there does not speak S7 (ISO on TCP): {error}"
+                )
             self._negotiate()
         except DeviceUnavailable:
             self.close()
@@ -136,7 +143,7 @@ class Connection(ISOTCPConnection):
         except OSError as error:
             self._fail_os(error)
         except (S7Error, struct.error) as error:
-            self._fail("protocol", f"{error} (are rack and slot, or the TSAPs, right?)")
+            self._fail("protocol", f"{error} ({_RIGHT_PLACE})")
 
     def close(self) -> None:
         """Drop the connection; idempotent, never raises."""
@@ -154,7 +161,12 @@ class Connection(ISOTCPConnection):
 
     def _tcp_connect(self) -> None:
         fault = OSError(f"no address for {self.host}")
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            why = ": no name server answers" if error.errno == socket.EAI_AGAIN else ""
+            message = f"the name '{self.host}' is not known{why}"
+            raise DeviceUnavailable("unknown_host", message) from error
         for family, kind, number, _, where in found:
             self.socket = socket.socket(family, kind, number)
             try:
@@ -172,7 +184,7 @@ class Connection(ISOTCPConnection):
 
     def _parse_cotp_cc(self, data: bytes) -> None:
         if len(data) > 1 and data[1] & 0xF0 == self.COTP_DR:
-            self._fail("refused", "the CPU refuses the connection: are rack and slot right?")
+            self._fail("refused", f"the CPU refuses the connection ({_RIGHT_PLACE})")
         super()._parse_cotp_cc(data)
 
     def _recv_exact(self, size: int) -> bytes:
@@ -184,7 +196,7 @@ class Connection(ISOTCPConnection):
             self._link().settimeout(self._left())
             piece = self._link().recv(size - len(data))
             if not piece:
-                self._fail("closed", "by the CPU, while connecting (no connection left for us?)")
+                self._fail_closed()
             data += piece
         return data
 
@@ -272,7 +284,7 @@ class Connection(ISOTCPConnection):
             link.sendall(frame)
             got = link.recv_into(self._view)
             if got == 0:
-                self._fail("closed", "by the CPU")
+                self._fail_closed()
             if got < 7 or got != buffer[2] << 8 | buffer[3] or not buffer[6] & 0x80:
                 got = self._receive_rest(link, got)
         except OSError as error:
@@ -311,7 +323,7 @@ class Connection(ISOTCPConnection):
             link.settimeout(self._left())
             piece = link.recv_into(self._view[got:])
             if not piece:
-                self._fail("closed", "by the CPU")
+                self._fail_closed()
             got += piece
         return got
 
@@ -335,11 +347,17 @@ class Connection(ISOTCPConnection):
         self.close()
         raise DeviceUnavailable(reason, f"{self.host}:{self.port}: {detail}")
 
+    def _fail_closed(self, how: str = "by the CPU") -> NoReturn:
+        if not self.pdu:
+            how += f", while connecting ({_RIGHT_PLACE} Has the CPU a connection left for us?)"
+        self._fail("closed", how)
+
     def _fail_os(self, error: OSError) -> NoReturn:
         if isinstance(error, TimeoutError):
             self._fail("timeout", f"no answer within {self._timeout_s:g} s")
         if isinstance(error, ConnectionRefusedError):
             self._fail("refused", "nothing listens there")
-        if isinstance(error, socket.gaierror) or error.errno in _UNREACHABLE:
-            self._fail("unreachable", str(error))
-        self._fail("closed", str(error))
+        what = error.strerror or str(error)
+        if error.errno in _UNREACHABLE:
+            self._fail("unreachable", what)
+        self._fail_closed(what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,7 +16,16 @@ from drivers.s7.address import Address, Space, relative
 from drivers.s7.address import parse as parse_address
 from drivers.s7.connection import Connection, CpuState, Request, RequestRefused
 from gateway.blocks import Block, Item, Limits, Refused
-from gateway.driver import DeviceConfig, DeviceMap, Driver, Endpoint, Probe, Simulation, Tag
+from gateway.driver import (
+    DeviceConfig,
+    DeviceMap,
+    Driver,
+    Endpoint,
+    HostName,
+    Probe,
+    Simulation,
+    Tag,
+)
 from gateway.errors import DeviceUnavailable
 from gateway.merged import MergedDriver
 from gateway.model import Mark, Quality
@@ -46,7 +55,7 @@ def _tsap(text: str) -> int:
 class S7Config(DeviceConfig):
     """One S7 CPU, or what speaks like one (LOGO!, S7-200 SMART)."""
 
-    host: str = Field(description="Name or IP address of the CPU or its CP.", min_length=1)
+    host: HostName = Field(description="Name or IP address of the CPU or its CP.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(102, description="TCP port.")
     rack: Annotated[int, Field(ge=0, le=7)] = Field(0, description="Rack of the CPU.")
     slot: Annotated[int, Field(ge=0, le=31)] = Field(
@@ -124,7 +133,7 @@ class S7Driver(MergedDriver):
             where = parse_address(tag.address)
         places = types.place(where, kind, count)
         self.type_codes.extend([types.code(kind, wire) for _, _, wire in places])
-        return [Item(where.space, start, size, wire) for start, size, wire in places]
+        return [Item(where.space, start, size, wire, kind.unit) for start, size, wire in places]
 
     def limits(self, space: Any) -> Limits:
         """From the negotiated PDU: 14 bytes go to its head and function, 4 to each block's head."""
@@ -250,11 +259,13 @@ class S7Driver(MergedDriver):
         return self.exchange(self.prepare((Block(space, start, size, ()),)))[0]
 
     @classmethod
-    def simulate(cls, devices: Sequence[Driver]) -> Simulation | None:
+    def simulate(
+        cls, devices: Sequence[Driver], *, ports: Mapping[str, int] | None = None
+    ) -> Simulation | None:
         """Serve the tags of these devices with moving values."""
         from drivers.s7.simulator import S7Simulation
 
-        return S7Simulation([d for d in devices if isinstance(d, S7Driver)])
+        return S7Simulation([d for d in devices if isinstance(d, S7Driver)], ports or {})
 
 
 def _span(block: Block) -> str:

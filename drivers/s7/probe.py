@@ -11,6 +11,7 @@ from drivers.s7.address import LAST_BYTE, Address, Space
 from drivers.s7.types import COUNTER, TYPES, S7Type, string_text, wstring_text
 from gateway.blocks import Refused
 from gateway.driver import Probe
+from gateway.errors import AddressRefused
 
 Ask: TypeAlias = Callable[[Space, int, int], bytes | Refused]
 """(space, first byte, size) -> the bytes."""
@@ -23,7 +24,7 @@ def probe(address: Address, ask: Ask, longest: int) -> Probe:
     """Read the address and its neighbours; ``longest`` is what one request may carry.
 
     Raises:
-        ValueError: the CPU refuses the address.
+        AddressRefused: the CPU refuses the address.
     """
     space, width, byte, bit = address
     if width == "":
@@ -53,7 +54,7 @@ def probe(address: Address, ask: Ask, longest: int) -> Probe:
 
 def _must(address: Address, answer: bytes | Refused) -> bytes:
     if isinstance(answer, Refused):
-        raise ValueError(f"{address}: the CPU refuses it: {answer.reason}")
+        raise AddressRefused(f"{address}: the CPU refuses it: {answer.reason}")
     return answer
 
 

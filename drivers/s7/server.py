@@ -8,6 +8,8 @@ import struct
 import threading
 from collections.abc import Callable
 
+from gateway.driver import loopback_listener
+
 Memory = dict[tuple[int, int], bytearray]
 """(area code, number of the data block or 0) -> its bytes."""
 
@@ -18,12 +20,12 @@ _RUN = 0x08
 
 
 class S7Server:
-    """Serves one memory on a port of 127.0.0.1 that it chooses itself."""
+    """Serves one memory on 127.0.0.1, at the wished port where that is free."""
 
-    def __init__(self, memory: Memory, lock: threading.Lock) -> None:
+    def __init__(self, memory: Memory, lock: threading.Lock, port: int | None = None) -> None:
         self._memory = memory
         self._lock = lock
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = loopback_listener(port)
         self.port: int = self._listener.getsockname()[1]
         self._peers: dict[socket.socket, threading.Thread] = {}
         self._closing = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,12 @@ _CLOCKS = ("time", "ltime", "tod", "ltod")
 class S7Simulation(Simulation):
     """Each device on a port of its own."""
 
-    def __init__(self, devices: Sequence[S7Driver]) -> None:
+    def __init__(self, devices: Sequence[S7Driver], ports: Mapping[str, int]) -> None:
         self._cpus: list[_Cpu] = []
         self.endpoints = {}
         try:
             for device in devices:
-                cpu = _Cpu(device)
+                cpu = _Cpu(device, ports.get(device.name))
                 self._cpus.append(cpu)
                 self.endpoints[device.name] = Endpoint("127.0.0.1", cpu.server.port)
         except BaseException:
@@ -52,7 +52,7 @@ class S7Simulation(Simulation):
 class _Cpu:
     """The memory of one device, and what moves in it."""
 
-    def __init__(self, device: S7Driver) -> None:
+    def __init__(self, device: S7Driver, port: int | None) -> None:
         places: dict[tuple[Space, int], list[tuple[int, int]]] = {}
         for space, code, start, size in device.values():
             places.setdefault((space, code), []).append((start, size))
@@ -70,7 +70,7 @@ class _Cpu:
             raw = np.frombuffer(memory[AREA_CODES[space.area], space.db], "u1")
             self._moves.append(_mover(space, code, found, raw))
         self.step(0.0)
-        self.server = S7Server(memory, self._lock)
+        self.server = S7Server(memory, self._lock, port)
 
     def step(self, time_s: float) -> None:
         with self._lock:

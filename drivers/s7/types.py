@@ -13,12 +13,16 @@ from gateway.decode import Wire, big_endian
 
 
 class S7Type(NamedTuple):
-    """One type. ``size`` in bytes (0: a bit); ``stride``: from one array element to the next."""
+    """One type. ``size`` in bytes (0: a bit); ``stride``: from one array element to the next.
+
+    ``unit`` is what its numbers count in where the type says it.
+    """
 
     name: str
     size: int
     wire: Wire
     stride: int
+    unit: str | None = None
 
 
 def _bcd(raw: bytes) -> list[int]:
@@ -106,9 +110,9 @@ def _moment(*parts: int) -> str:
         raise ValueError("invalid_date") from None
 
 
-def _number(name: str, dtype: str) -> S7Type:
+def _number(name: str, dtype: str, unit: str | None = None) -> S7Type:
     size = int(dtype[1])
-    return S7Type(name, size, Wire(dtype, big_endian(size)), size)
+    return S7Type(name, size, Wire(dtype, big_endian(size)), size, unit)
 
 
 def _text(name: str, size: int, decode: Callable[[bytes], str]) -> S7Type:
@@ -136,11 +140,11 @@ TYPES: dict[str, S7Type] = {
         _number("ulint", "u8"),
         _number("real", "f4"),
         _number("lreal", "f8"),
-        _number("time", "i4"),
-        _number("ltime", "i8"),
-        _number("tod", "u4"),
-        _number("ltod", "u8"),
-        S7Type("s5time", 2, Wire("i8", integer=s5time_ms), 2),
+        _number("time", "i4", "ms"),
+        _number("ltime", "i8", "ns"),
+        _number("tod", "u4", "ms"),
+        _number("ltod", "u8", "ns"),
+        S7Type("s5time", 2, Wire("i8", integer=s5time_ms), 2, "ms"),
         _text("char", 1, char_text),
         _text("wchar", 2, wchar_text),
         _text("date", 2, date_text),
@@ -161,11 +165,12 @@ NAMES = (*TYPES, "string", "wstring")
 
 _OTHER_NAMES = {
     "bit": "bool", "boolean": "bool", "dt": "date_and_time", "time_of_day": "tod",
-    "ltime_of_day": "ltod", "timer": "s5time", "counter": "uint", "float": "real",
+    "ltime_of_day": "ltod", "float": "real",
     "float32": "real", "double": "lreal", "float64": "lreal", "int8": "sint", "uint8": "usint",
     "int16": "int", "uint16": "uint", "int32": "dint", "uint32": "udint", "int64": "lint",
     "uint64": "ulint", "short": "int", "long": "dint",
 }  # fmt: skip
+_NUMBERED = {"timer": "s5time", "counter": "uint"}
 _SPELLING = re.compile(r"([a-z0-9_]+)((?:\[[0-9]+\]){0,2})", re.ASCII)
 _ARRAY_OF = re.compile(r"array\s*\[([0-9]+)\.\.([0-9]+)\]\s*of\s+(\w+)", re.ASCII | re.IGNORECASE)
 
@@ -210,6 +215,8 @@ def _nearest(text: str) -> str:
     if found := _ARRAY_OF.fullmatch(text.strip()):
         return f"did you mean '{found[3].lower()}[{int(found[2]) - int(found[1]) + 1}]'?"
     name, bracket, rest = text.strip().lower().partition("[")
+    if name in _NUMBERED:
+        return f"{name}s are written as type {_NUMBERED[name]}{bracket}{rest}"
     meant = _OTHER_NAMES.get(name) or next(iter(difflib.get_close_matches(name, NAMES, 1)), None)
     if meant is None:
         return f"expected one of: {', '.join(NAMES)}, or an array such as real[8]"

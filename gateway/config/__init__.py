@@ -15,6 +15,7 @@ from gateway.config.plant import BusPlan, Plant
 from gateway.driver import Driver, find_driver
 from gateway.errors import ConfigError, GatewayError
 from gateway.yamlfile import gc_paused
+from gateway.yamlfile.document import tidy
 
 __all__ = ["BusPlan", "Plant", "load", "load_isolated"]
 
@@ -25,7 +26,7 @@ def load(path: Path, mock: bool = False) -> Plant:
     ``mock``: a mock stands in for every device. ConfigError with all faults of all files.
     """
     with gc_paused():
-        plant = load_plant(Path(path).absolute())
+        plant = load_plant(tidy(Path(path).absolute()))
     if mock:
         stand_in = getattr(find_driver("mock"), "stand_in")  # noqa: B009 - only the mock has it
         plant.devices = {n: d if _is_mock(d) else stand_in(d) for n, d in plant.devices.items()}

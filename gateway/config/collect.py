@@ -54,6 +54,10 @@ class Collector:
     ) -> tuple[S | None, S | None]:
         """The settings, None where they have faults; and what can be used to look for more."""
         settings, faults = validate(cls, section, self.document, path)
+        for fault in faults:
+            misread = self.document.bad.get(fault.place[1:3])
+            if misread and misread.fault in self.faults:
+                self.faults.remove(misread.fault)  # the new one knows what was expected
         self.faults += faults
         return settings, settings or repair(cls, section)
 

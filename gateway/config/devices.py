@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from gateway.config.mapreader import read_map
 from gateway.config.maps import Labels, SourceMap
 from gateway.config.namedfiles import with_files
 from gateway.config.plant import BusPlan
-from gateway.config.validation import S, name_fault, nearest
+from gateway.config.validation import S, name_fault, near_name, nearest
 from gateway.driver import DeviceConfig, DeviceMap, Driver, find_driver, installed_drivers
 from gateway.errors import ConfigError, Fault, GatewayError
 from gateway.model import RESERVED
-from gateway.yamlfile.document import Path_, Section
+from gateway.yamlfile.document import Path_, Section, tidy
 
 
 def check_labels(collector: Collector, path: Path_) -> Labels:
@@ -181,7 +182,7 @@ class DeviceLoader:
         given = section.get("map")
         if not isinstance(given, str):
             return None
-        file = self._folder / given
+        file = tidy(self._folder / given)
         if file not in self._maps:
             try:
                 self._maps[file] = source = read_map(file, self._find_driver)
@@ -206,7 +207,9 @@ class DeviceLoader:
         file = source.document.file
         for name, line in source.placeholders.items():
             if name not in values:
-                message = f"{{{name}}} of {file}:{line} has no value; add `with: {{{name}: ...}}`"
+                near = near_name(name, values.keys() - source.placeholders.keys())
+                hint = f"did you mean {{{near}}}?" if near else f"add `with: {{{name}: ...}}`"
+                message = f"{{{name}}} of {file}:{line} has no value; {hint}"
                 self._file.fault((*path, "with"), message, key=True)
         for name in values:
             if name not in source.placeholders:
@@ -233,9 +236,24 @@ class DeviceLoader:
             self.devices[name] = driver(name, config, device_map, bus)
         except ConfigError as error:
             placed = [self._placed(fault, ("devices", name)) for fault in error.faults]
-            self._file.faults += [source.pinpoint(fault, device_map) for fault in placed]
+            found = [source.pinpoint(fault, device_map) for fault in placed]
+            self._file.faults += [fault for fault, _ in found]
+            self._blame_values(name, config.with_, source, {path for _, path in found if path})
         except Exception as error:
             if is_sound:  # with settings at fault it may well fail; they have been reported
                 what = f"{type(error).__name__}: {error}"
                 message = f"driver '{config.driver}' failed, which is a bug in it: {what}"
                 self._file.fault(("devices", name), message)
+
+    def _blame_values(
+        self, name: str, values: Mapping[str, object], source: SourceMap, wrong: set[Path_]
+    ) -> None:
+        """A fault of each placeholder's value that no address of the map is right with."""
+        left = set(wrong)
+        for key, uses in source.uses.most_common():
+            of_key = {path for path in left if key in source.placeholders_of(path)}
+            if key in values and len(of_key) == uses:
+                where = f"{source.document.file}:{source.placeholders[key]}"
+                message = f"'{values[key]}' for {{{key}}} makes no valid address; see {where}"
+                self._file.fault(("devices", name, "with", key), message)
+                left -= of_key

@@ -15,7 +15,7 @@ from gateway.config.validation import name_fault, outline, repair
 from gateway.errors import ConfigError, GatewayError
 from gateway.sinks import SinkConfig, find_sink, installed_sinks
 from gateway.yamlfile import read_yaml
-from gateway.yamlfile.document import Section, printable, shown
+from gateway.yamlfile.document import Section, printable, shown, tidy
 
 MAX_SOCKET_BYTES = 107
 """Longest path of a Unix socket in Linux."""
@@ -64,7 +64,7 @@ class _Loader(Collector):
             file=self._path,
             name=file.gateway.name,
             labels=file.gateway.labels,
-            state_dir=self._folder / file.state_dir,
+            state_dir=tidy(self._folder / file.state_dir),
             require_clock=file.gateway.require_clock,
             api=api,
             writer=file.writer,

@@ -85,8 +85,11 @@ class _Reader(Collector):
             _keep_text(tag, "address")
             _keep_text(tag, "at")
         try:
-            specs = self._tags.validate_json(json.dumps(section))
+            # a text at fault may be of a tag in here: what is expected there tells how to mend it
+            specs = {} if self.document.bad else self._tags.validate_json(json.dumps(section))
         except ValidationError:
+            specs = {}
+        if not specs:
             specs = self._read_one_by_one(section, path)
         tags = []
         for name, spec in specs.items():
@@ -120,6 +123,7 @@ class _Reader(Collector):
         if "{" in rest or "}" in rest or not all(map(_PLACEHOLDER.fullmatch, names)):
             self.fault(path, f"'{text}': expected placeholders such as {{db}}")
             return False
+        self.map.uses.update(set(names))
         for name in names:
             self.map.placeholders.setdefault(name, self.document.place(path).line)
         return True

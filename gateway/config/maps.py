@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
@@ -94,6 +95,8 @@ class SourceMap:
     warnings: list[str] = field(default_factory=list)
     placeholders: dict[str, int] = field(default_factory=dict)
     """Name -> line of its first use."""
+    uses: Counter[str] = field(default_factory=Counter)
+    """Placeholder -> number of addresses that have it."""
     places: dict[Place, Path_] = field(default_factory=dict)
     """Where each tag and placed module stands -> its keys; filled on the first fault."""
 
@@ -117,15 +120,19 @@ class SourceMap:
                 groups.append(GroupSpec(group.name, group.interval_s, tables, group.place))
         return DeviceMap(self.document.file, groups)
 
-    def pinpoint(self, fault: Fault, device_map: DeviceMap) -> Fault:
-        """A driver's fault of a tag, moved to the entry that its message speaks of."""
+    def placeholders_of(self, path: Path_) -> list[str]:
+        """The placeholders in the entry at ``path``."""
+        return BRACES.findall(self.document.text(path) or "")
+
+    def pinpoint(self, fault: Fault, device_map: DeviceMap) -> tuple[Fault, Path_]:
+        """A driver's fault of a tag, moved to the entry that its message speaks of; its keys."""
         if not self.places:
             self.places = {
                 self.document.place(p, key=True): p for p in _tag_paths(self.document.root)
             }
         path = self.places.get(fault.place)
         if path is None:
-            return fault
+            return fault, ()
         section = self.document.value(path)
         quoted: dict[str | None, Path_] = {}
         for key in section:
@@ -138,11 +145,11 @@ class SourceMap:
         for word in re.findall(r"'([^']+)'", fault.message):
             found = quoted.get(word) or quoted.get(word.partition(": ")[2] or word)
             if found:
-                return self._moved(fault, found)
+                return self._moved(fault, found), found
         for key in section:
             if key not in ("type", "address", "at") and key in re.split(r"\W+", fault.message):
-                return self._moved(fault, (*path, key))
-        return fault
+                return self._moved(fault, (*path, key)), (*path, key)
+        return fault, ()
 
     def _moved(self, fault: Fault, path: Path_) -> Fault:
         return self.document.place(path).fault(fault.message)

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from gateway.config.validation import S
-from gateway.yamlfile.document import shown
+from gateway.yamlfile.document import shown, tidy
 
 
 def with_files(settings: S, folder: Path) -> tuple[S, list[tuple[str, str]]]:
@@ -22,7 +22,7 @@ def with_files(settings: S, folder: Path) -> tuple[S, list[tuple[str, str]]]:
         value = getattr(settings, key, None)
         wrong = None
         if isinstance(value, Path):
-            absolute[key] = value = Path(os.path.normpath(folder / value))
+            absolute[key] = value = tidy(folder / value)
             wrong = _fault(value) if key.endswith("_file") else None
         elif key.endswith("_credential") and isinstance(value, str):
             wrong = _credential_fault(value)

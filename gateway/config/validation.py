@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.meant import meant
 from gateway.errors import Fault
-from gateway.yamlfile.document import Document, Items, Path_, Section
+from gateway.yamlfile.document import Document, Items, Misread, Path_, Section
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -52,12 +53,18 @@ _BOUNDS = {
 }
 
 
+def near_name(word: str, known: Iterable[str]) -> str | None:
+    """The name that is meant most likely, whatever its capitals; None if none is like it."""
+    lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), lower, 1, 0.6)
+    return lower[near[0]] if near else None
+
+
 def nearest(word: str, known: Iterable[str], what: str = "known") -> str:
     """``did you mean 'slot'?``, or what there is to choose from."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, 1, 0.6)
-    if near:
-        return f"did you mean '{near[0]}'?"
+    if near := near_name(word, names):
+        return f"did you mean '{near}'?"
     if not names:
         return f"{what}: none"
     more = ", ..." if len(names) > 20 else ""
@@ -97,9 +104,23 @@ def validate(
     Values are judged as in JSON: no conversion between kinds, but paths and sizes from text.
     """
     try:
-        return cls.model_validate_json(json.dumps(section)), []
+        return cls.model_validate_json(json.dumps(_judged(section, document))), []
     except ValidationError as error:
         return None, explain(error, cls, document, path)
+
+
+def _judged(value: Any, document: Document) -> Any:
+    """The value, with what is wrong everywhere where its text is at fault already.
+
+    So it comes out what was expected there, which tells how to mend the text.
+    """
+    if not document.bad or not isinstance(value, dict):
+        return value
+    judged = {key: _judged(inner, document) for key, inner in value.items()}
+    for key, at in value.spots.items() if isinstance(value, Section) else ():
+        if (at.value_line, at.value_col) in document.bad:
+            judged[key] = []
+    return judged
 
 
 def repair(cls: type[S], section: Mapping[str, Any]) -> S | None:
@@ -137,9 +158,24 @@ def explain(
         at_path.setdefault(real, []).append(details)
     for real, found in at_path.items():
         place = document.place(real)
-        if (place.line, place.col) not in document.bad:
-            faults.append(place.fault(_message(found, document, real)))
+        misread = document.bad.get((place.line, place.col))
+        message = _message(found, document, real) if misread is None else None
+        if misread is not None and real[-1] != "address":  # which may be a number, kept as text
+            message = _advice(misread, found)
+        if message:
+            faults.append(place.fault(message))
     return faults
+
+
+def _advice(misread: Misread, found: Collection[ErrorDetails]) -> str | None:
+    """What to write for a value that YAML readers differ on, where only one kind is allowed."""
+    expected = {_EXPECTED.get(d["type"]) for d in found}
+    if misread.ambiguous is None or None in expected:
+        return None
+    if expected == {"text"}:
+        return misread.ambiguous.for_text
+    texts = {"text", "a path", "a size such as 500MB or 4GB"}
+    return None if expected & texts else misread.ambiguous.for_others
 
 
 def _real_path(document: Document, path: Path_, loc: Iterable[str | int]) -> Path_:
@@ -217,7 +253,9 @@ def _message(found: Collection[ErrorDetails], document: Document, path: Path_) -
     value, text = document.value(path), document.text(path)
     if all(d["type"] in _EXPECTED for d in found):
         expected = " or ".join(dict.fromkeys(_EXPECTED[d["type"]] for d in found))
-        return f"expected {expected}, found {describe(value, text, 'text' in expected)}"
+        write = meant(value, str(path[-1]), expected) if path else None
+        hint = f"; write {write}" if write else ""
+        return f"expected {expected}, found {describe(value, text, 'text' in expected)}{hint}"
     # of a union: the branch of the right kind says most
     details = next((d for d in found if d["type"] not in _EXPECTED), details)
     kind, context = details["type"], details.get("ctx", {})
@@ -237,7 +275,8 @@ def _message(found: Collection[ErrorDetails], document: Document, path: Path_) -
     if kind == "union_tag_not_found":
         return f"{context['discriminator']} is missing; it says which kind of entry this is"
     if kind == "string_too_short":
-        return f"expected at least {context['min_length']} characters"
+        least = context["min_length"]
+        return "the text is empty" if least == 1 else f"expected at least {least} characters"
     if kind == "string_pattern_mismatch":
         return f"{describe(value, text)} has the wrong form; expected {context['pattern']}"
     return f"{details['msg']}; found {describe(value, text)}"

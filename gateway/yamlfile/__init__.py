@@ -10,15 +10,24 @@ import gc
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gateway.errors import ConfigError, Fault, Place
-from gateway.yamlfile.document import Document, Items, Path_, Section, Spot, dotted, shown
-from gateway.yamlfile.scalars import is_text, plain_scalar
+from gateway.yamlfile.document import (
+    Document,
+    Items,
+    Misread,
+    Path_,
+    Section,
+    Spot,
+    dotted,
+    shown,
+)
+from gateway.yamlfile.scalars import Ambiguous, is_text, plain_scalar
 
 MAX_BYTES = 32_000_000
 """Largest file: about 400,000 tags."""
@@ -112,6 +121,8 @@ def _position(before: str) -> tuple[int, int]:
 
 
 def _syntax(document: Document, text: str, error: yaml.MarkedYAMLError) -> Fault:
+    if (open_quote := _open_quote(document, text, error)) is not None:
+        return open_quote
     mark = error.problem_mark or error.context_mark
     line, col = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     place = Place(document.file, line, col, "")
@@ -127,6 +138,29 @@ def _syntax(document: Document, text: str, error: yaml.MarkedYAMLError) -> Fault
     elif error.context_mark is not None and error.context_mark.line + 1 != line:
         problem += f" ({error.context}, begun in line {error.context_mark.line + 1})"
     return place.fault(f"not valid YAML: {problem}")
+
+
+def _open_quote(document: Document, text: str, error: yaml.MarkedYAMLError) -> Fault | None:
+    """The quote without an end that is to blame for the error: it took the next one for its end.
+
+    It is the last one of several lines, if it ends where the error was seen.
+    """
+    ends = {mark.line for mark in (error.problem_mark, error.context_mark) if mark is not None}
+    closed = "is never closed"
+    begun: Any = None
+    if error.context == "while scanning a quoted scalar":
+        begun = error.context_mark
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(text, _Parser):
+            if isinstance(event, yaml.ScalarEvent) and event.style in ("'", '"'):
+                first: Any = event.start_mark
+                last: Any = event.end_mark
+                if first.line < last.line and last.line in ends:
+                    begun, closed = first, f"is closed only in line {last.line + 1}"
+    if begun is None:
+        return None
+    place = Place(document.file, begun.line + 1, begun.column + 1, "")
+    return place.fault(f"not valid YAML: the quote that begins here {closed}; where should it end?")
 
 
 class _StopError(Exception):
@@ -172,10 +206,12 @@ class _Builder:
     def _stop(self, event: Any, path: Path_, message: str) -> _StopError:
         return _StopError(self._place(event, path).fault(message))
 
-    def _fault(self, event: Any, path: Path_, message: str) -> None:
-        place = self._place(event, path)
-        self._document.faults.append(place.fault(message))
-        self._document.bad.add((place.line, place.col))
+    def _fault(
+        self, event: Any, path: Path_, message: str, ambiguous: Ambiguous | None = None
+    ) -> None:
+        fault = self._place(event, path).fault(message)
+        self._document.faults.append(fault)
+        self._document.bad[fault.place[1:3]] = Misread(fault, ambiguous)
 
     def _value(self, event: Any, path: Path_) -> Any:
         self._nodes += 1
@@ -272,7 +308,8 @@ class _Builder:
         try:
             value = plain_scalar(text)
         except ValueError as error:
-            self._fault(event, path, str(error))
+            ambiguous = error if isinstance(error, Ambiguous) else None
+            self._fault(event, path, str(error), ambiguous)
             return None
         self._known[text] = value
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from gateway.errors import Fault, Place
+from gateway.yamlfile.scalars import Ambiguous
 
 Path_: TypeAlias = tuple[str | int, ...]
 """Keys and indexes from the root to a value."""
@@ -65,6 +67,21 @@ def dotted(path: Sequence[str | int]) -> str:
     return out
 
 
+class Misread(NamedTuple):
+    """A fault of the text of a value, which has none; and why, if readers differ on it."""
+
+    fault: Fault
+    ambiguous: Ambiguous | None
+
+
+def tidy(path: Path) -> Path:
+    """The path without ``..``: the same file, by the same links where that is possible."""
+    if ".." not in path.parts:
+        return path
+    normal = Path(os.path.normpath(path))
+    return normal if os.path.realpath(normal) == os.path.realpath(path) else path.resolve()
+
+
 def shown(path: Path) -> str:
     """The file's name for people: relative to the current folder where it lies in it."""
     with suppress(ValueError):
@@ -80,7 +97,7 @@ class Document:
     file: str
     root: Section
     faults: list[Fault] = field(default_factory=list)
-    bad: set[tuple[int, int]] = field(default_factory=set)
+    bad: dict[tuple[int, int], Misread] = field(default_factory=dict)
     """Positions of values that have a fault already."""
 
     def place(self, path: Path_, *, key: bool = False) -> Place:

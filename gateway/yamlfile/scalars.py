@@ -23,6 +23,15 @@ _TRAP_WORDS = {
 }
 
 
+class Ambiguous(ValueError):
+    """What YAML readers differ on, and what to write for each meaning."""
+
+    def __init__(self, text: str, why: str, plain: str) -> None:
+        self.for_text = f'{why}; quote it: "{text}"'
+        self.for_others = f"{why}; write {plain}"
+        super().__init__(f'{self.for_others}, or quote it: "{text}"')
+
+
 def is_text(text: str) -> bool:
     """Whether an unquoted scalar is text to every reader."""
     try:
@@ -37,23 +46,18 @@ def plain_scalar(text: str) -> Any:
         return _WORDS[text]
     if text in _TRAP_WORDS:
         truth = _TRAP_WORDS[text]
-        raise ValueError(
-            f'"{text}" is {truth} to some YAML readers and text to others; '
-            f'write {truth}, or quote it: "{text}"'
-        )
+        why = f'"{text}" is {truth} to some YAML readers and text to others'
+        raise Ambiguous(text, why, truth)
     if text[0] not in "0123456789+-.":
         return text
     if _INT.fullmatch(text):
         return int(text, 0)
     if _OCTAL.fullmatch(text):
-        raise ValueError(
-            f"{text} is an octal or binary number to some YAML readers; "
-            f'write a decimal number without leading zeros, or quote it: "{text}"'
-        )
+        why = f"{text} is an octal or binary number to some YAML readers"
+        raise Ambiguous(text, why, "a decimal number without leading zeros")
     if _SIXTIES.fullmatch(text):
-        raise ValueError(
-            f"{text} is a number in base 60 to some YAML readers; "
-            f'write a plain number, or quote it: "{text}"'
+        raise Ambiguous(
+            text, f"{text} is a number in base 60 to some YAML readers", "a plain number"
         )
     if _FLOAT.fullmatch(text):
         number = float(text)
@@ -65,5 +69,5 @@ def plain_scalar(text: str) -> Any:
         return float((special.group(1) or "") + text[-3:])
     if "_" in text and _UNDERSCORES.fullmatch(text):
         clean = text.replace("_", "")
-        raise ValueError(f'write {clean} for the number, or quote the text: "{text}"')
+        raise Ambiguous(text, f"{text} is text to some YAML readers", clean)
     return text

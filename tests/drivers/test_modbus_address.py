@@ -69,6 +69,8 @@ def test_both_notations_mean_the_same_place(text: str, meant: str) -> None:
         ("coils:4", "did you mean 'coil:4'?"),
         ("holding 5", "did you mean 'holding:5'?"),
         ("holding5.2", "did you mean 'holding:5.2'?"),
+        ("holding:-1", "has a minus sign; addresses count from 0"),
+        ("-40001", "has a minus sign; addresses count from 0"),
         ("4x0001", "did you mean '40001'?"),
         ("4x00017", "did you mean '400017'?"),
         ("50001", "did you mean 40001?"),
@@ -105,6 +107,7 @@ def test_a_module_is_placed_at_registers_and_its_bits_count_from_there() -> None
     [
         ("holding:1.2", "0", "not at a bit; write 'holding:1'"),
         ("holding:1", "holding:2", "expected registers from its start"),
+        ("holding:1", "-1", "expected registers from its start, counted from 0"),
         ("holding:1", "0.16", "the bits 0 to 15"),
         ("coil:1", "0.1", "a coil has no bits"),
         ("hold:1", "0", "did you mean 'holding:1'?"),

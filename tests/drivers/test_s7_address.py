@@ -93,6 +93,9 @@ def test_english_and_german_spelling(text: str, printed: str) -> None:
         ("E0,3", "did you mean 'E0.3'?"),
         ("PEW64", "did you mean 'EW64'?"),
         ("DB1.DBX4.8", "the bit must be 0 to 7"),
+        ("DB4.DBB-1", "has a minus sign; addresses count from 0"),
+        ("M-1.0", "has a minus sign; addresses count from 0"),
+        ("DB10", "did you mean 'DB10.DBB0'?"),
         ("DB0.DBW2", "must be 1 to 65535"),
         ("DB70000.DBW2", "must be 1 to 65535"),
         ("DB1.DBB70000", "out of range"),
@@ -129,12 +132,13 @@ def test_an_offset_in_a_module_is_added_to_its_place(
     ("base", "at", "hint"),
     [
         ("DB4.DBB20", "6.8", "the bit must be 0 to 7"),
-        ("DB4.DBB20", "-1", "expected byte and bit"),
+        ("DB4.DBB20", "-1", "offsets count from 0"),
+        ("DB4.DBB20", "x", "expected byte and bit"),
         ("DB4.DBB20", "", "`at:`"),
         ("DB4.DBB65530", "10", "out of range"),
         ("DB4.DBX20.1", "0", "a module begins at a byte"),
         ("T5", "0", "a module begins at a byte"),
-        ("DB4", "0", "is not an address"),
+        ("DB4", "0", "names no byte of the data block; did you mean 'DB4.DBB0'?"),
     ],
 )
 def test_a_wrong_offset_says_what_is_expected(base: str, at: str, hint: str) -> None:

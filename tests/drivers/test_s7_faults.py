@@ -335,16 +335,6 @@ def test_a_host_whose_packets_vanish_is_given_up_within_the_time_out() -> None:
             link.close()
 
 
-def test_a_name_that_does_not_exist_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
-    driver = s7_device(TAGS, 1)
-    with pytest.raises(DeviceUnavailable, match="unreachable"):
-        driver.connect()
-
-
 def test_interrupt_frees_a_waiting_read(proxy: FaultProxy) -> None:
     driver = s7_device(TAGS, proxy.port, timeout_s=30)
 

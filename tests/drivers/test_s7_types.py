@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from drivers.s7.driver import S7Config, S7Driver
 from drivers.s7.types import NAMES
+from gateway.driver import DeviceMap, GroupSpec, TableSpec, Tag, TagConfig
+from gateway.errors import Place
 from gateway.model import Scalar
 from tests.sims.s7_peer import S7Peer, read_values, s7_device, serve_s7
 
@@ -201,3 +206,23 @@ def test_all_areas_in_both_spellings(peer: S7Peer) -> None:
         "counters_0": (999, "GOOD"), "counters_1": (0, "GOOD"),
         "counters_2": (None, "BAD:invalid_bcd"),
     }  # fmt: skip
+
+
+def test_times_have_the_unit_they_count_in_unless_the_map_says_another() -> None:
+    place = Place("map.yaml", 1, 1, "tags")
+    specs: list[tuple[str, dict[str, Any]]] = [
+        (kind, {}) for kind in ("s5time", "time", "tod", "ltime", "ltod", "dint", "time[2]")
+    ]
+    specs += [("time", {"scale": 0.001}), ("time", {"scale": 0.001, "unit": "s"})]
+    specs += [("time", {"unit": "Dauer"}), ("time", {"offset": 5.0})]
+    tags = [
+        Tag(f"t{i}", TagConfig(address=f"DB1.DBB{8 * i}", type=kind, **more), place)
+        for i, (kind, more) in enumerate(specs)
+    ]
+    table = TableSpec("process", (), tags, place)
+    device_map = DeviceMap("map.yaml", [GroupSpec("process", 1.0, [table], place)])
+    driver = S7Driver("plc", S7Config(map=Path("map.yaml"), host="plc-4"), device_map)
+    (units,) = [table.units for table in driver.groups[0].tables]
+    assert list(units) == [
+        "ms", "ms", "ms", "ns", "ns", None, "ms", "ms", None, "s", "Dauer", "ms",
+    ]  # fmt: skip
