@@ -299,6 +299,7 @@ class BusWorker:
         device.pause_s = min(max(first, device.pause_s * 2), longest)
         wait = device.pause_s * self._random.uniform(0.8, 1.2) if pause_s is None else pause_s
         self._push_connect(time.monotonic() + wait, device)
+        device.refresh(time.monotonic())
         first_loss = device.state != "lost"
         device.turn("lost", reason)
         if first_loss:

@@ -1,11 +1,13 @@
 """The `gateway` command: its subcommands, its manners and its exit codes.
 
-0 good; 1 something is wrong with a device, a value or the running gateway; 2 wrong usage;
-3 not running; 78 the configuration cannot be used; 130 stopped by Ctrl-C; 70 a bug.
+0 good; 1 something is wrong with a device, a value, the running gateway or the output; 2 wrong
+usage; 3 not running; 78 the configuration cannot be used; 130 stopped by Ctrl-C; 141 the reader of
+the output has gone; 70 a bug.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -20,8 +22,11 @@ from gateway.commands.console import (
     EXIT_CONFIG,
     EXIT_NOT_RUNNING,
     EXIT_USAGE,
+    OutputFailed,
     WrongUsage,
     complain,
+    flush,
+    out,
     say,
 )
 from gateway.errors import ConfigError, GatewayError
@@ -33,11 +38,12 @@ EXIT_PIPE = 141
 """What a shell calls the end of a program whose reader has gone (128 + SIGPIPE)."""
 EXIT_INTERRUPTED = 130
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 app = typer.Typer(
     name="gateway",
     help="Reads machines and delivers every row, or says what was lost and why. It never writes "
     "to a machine.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -70,34 +76,60 @@ def common(
         info.version(as_json)
         raise typer.Exit
     if context.invoked_subcommand is None:
+        if len(sys.argv) == 1:
+            out(context.get_help())
+            raise WrongUsage("missing command")
         context.fail("missing command; try 'gateway --help'")
 
 
 def main() -> NoReturn:
     """Run the command line; ends the process."""
+    # whoever closed one (`>&-`) does not want to read it
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # what the terminal's encoding lacks is printed as \\u..., not as a traceback
             stream.reconfigure(errors="backslashreplace")
     try:
         status = _run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # the reader has gone (`gateway tail | head`): nothing is left to say, not at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = EXIT_BAD
+        flush()
+    except OutputFailed as error:
+        _silence(1)
+        status = EXIT_PIPE
+        if not error.reader_gone:  # else (`gateway tail | head`) nothing is left to say
+            complain(str(error))
+            status = EXIT_BAD
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(2)
     sys.exit(status)
 
 
+def _silence(stream: int) -> None:
+    """What is still to be written goes nowhere, without a fault when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
 def _run() -> int | str | None:
+    stdout = sys.stdout
     try:
         app(prog_name="gateway")
     except SystemExit as end:
+        if sys.stdout is not stdout:  # so typer ends its help where the reader has gone
+            raise OutputFailed(BrokenPipeError(errno.EPIPE, "")) from end
         return end.code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except OutputFailed:
         raise
+    except OSError as error:
+        flush()  # fails again where it was the output that failed
+        if error.errno in _FULL:
+            complain(f"cannot write: {error.strerror}")
+            return EXIT_BAD
+        return _failed(error)
     except BaseExceptionGroup as group:
         ours = group.subgroup(GatewayError)
         return _failed(_first(ours) if ours else group)

@@ -64,6 +64,10 @@ class DeviceUnavailable(GatewayError):
         return (type(self), (self.reason, self.detail))
 
 
+class AddressRefused(GatewayError, ValueError):
+    """The machine says no to an address that is written well, e.g. of a block it has not got."""
+
+
 class SinkUnavailable(GatewayError):
     """The sink did not store the payload: keep it and try again, not before ``retry_after_s``."""
 

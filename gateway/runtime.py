@@ -27,6 +27,7 @@ from gateway.model import Mark, Quality, Row
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
 from gateway.sinks.historian import HistorianSink
 from gateway.spool import Spool
+from gateway.terminal import duration
 from gateway.writer import Writer
 
 T = TypeVar("T")
@@ -272,7 +273,7 @@ class Runtime:
         if self.plant.require_clock and self.clock_synchronised is False:
             problems.append("the clock of this PC is not synchronised")
         problems += [
-            f"{name} has been stuck for {silent_s:.0f} s"
+            f"{name} has been stuck for {duration(silent_s)}"
             for name, silent_s in self.heartbeats.silent().items()
         ]
         return problems

@@ -25,11 +25,32 @@ from gateway.errors import GatewayError
 STEP_HZ = 5.0
 """How often the simulated values move."""
 
+PORTS = range(20_000, 30_000)
+"""Below those that systems hand out by themselves."""
+
+
+def usual_ports(config: Path, devices: Iterable[str]) -> dict[str, int]:
+    """A port for each device, the same every time: who polls a simulator finds it again.
+
+    Only a wish: another program may have taken it.
+    """
+    ports: dict[str, int] = {}
+    taken: set[int] = set()
+    for device in sorted(devices):
+        digest = hashlib.sha256(f"{config.resolve()}\0{device}".encode()).digest()
+        at = int.from_bytes(digest[:4], "big")
+        while len(taken) < len(PORTS) and PORTS[at % len(PORTS)] in taken:
+            at += 1
+        ports[device] = PORTS[at % len(PORTS)]
+        taken.add(ports[device])
+    return ports
+
 
 class Simulators:
     """The simulated devices of all drivers. They serve from the constructor on, until `close`."""
 
-    def __init__(self, drivers: Iterable[Driver]) -> None:
+    def __init__(self, drivers: Iterable[Driver], ports: Mapping[str, int] | None = None) -> None:
+        """``ports`` are wishes, by device: taken where they are free."""
         self.endpoints: dict[str, Endpoint] = {}
         self.without: list[str] = []
         """Devices whose driver has no simulator (the mock needs none)."""
@@ -39,7 +60,7 @@ class Simulators:
             kinds.setdefault(type(driver), []).append(driver)
         try:
             for kind, devices in kinds.items():
-                simulation = kind.simulate(devices)
+                simulation = kind.simulate(devices, ports=ports)
                 if simulation is None:
                     self.without += [device.name for device in devices]
                     continue

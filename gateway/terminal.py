@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Literal, TextIO, TypeAlias
 
 Colour: TypeAlias = Literal["red", "yellow", "green", "dim", "bold"]
@@ -85,28 +86,38 @@ def aligned(
     return lines
 
 
+def number(value: float, digits: int = 4) -> str:
+    """A number as a person writes it, whatever its size: ``20,000``, ``2.5``, ``0.00012``.
+
+    At least ``digits`` significant digits, and all of those before the point.
+    """
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return format(Decimal(f"{value:.{digits}g}"), "f")
+
+
 def duration(seconds: float) -> str:
     """A length of time as a person says it: ``40 ms``, ``3.2 s``, ``5 min``, ``2.5 h``, ``9 d``."""
     if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
+        return f"{number(seconds * 1e3, 3)} ms"
     for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 86_400:,.3g} d" if seconds < 86_400_000 else f"{seconds / 86_400:,.0f} d"
+            return f"{number(seconds / size, 3)} {unit}"
+    return f"{number(seconds / 86_400, 3)} d"
 
 
-def count(number: int, noun: str) -> str:
+def count(how_many: int, noun: str) -> str:
     """A number with its noun: ``1 tag``, ``12,000 tags``."""
-    plural = noun + ("" if number == 1 else "s")
-    if noun.endswith("y") and number != 1:
+    plural = noun + ("" if how_many == 1 else "s")
+    if noun.endswith("y") and how_many != 1:
         plural = noun[:-1] + "ies"
-    return f"{number:,} {plural}"
+    return f"{how_many:,} {plural}"
 
 
-def size(number: float) -> str:
+def size(bytes_: float) -> str:
     """Bytes as a person says them: ``512 B``, ``1.5 MB``, ``4 GB`` (1 MB = 10^6 bytes)."""
     for unit in ("B", "kB", "MB", "GB"):
-        if number < 999.5:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"
+        if bytes_ < 999.5:
+            return f"{bytes_:.3g} {unit}"
+        bytes_ /= 1000
+    return f"{bytes_:,.1f} TB"

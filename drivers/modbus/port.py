@@ -99,7 +99,9 @@ class TcpPort(Port):
         try:
             places = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise DeviceUnavailable("unknown_host", f"{host}: {error}") from error
+            why = ": no name server answers" if error.errno == socket.EAI_AGAIN else ""
+            text = f"the name '{host}' is not known{why}"
+            raise DeviceUnavailable("unknown_host", text) from error
         deadline = time.monotonic() + timeout_s
         failed = OSError("no address")
         for left, (_, _, _, _, place) in zip(range(len(places), 0, -1), places, strict=True):

@@ -119,7 +119,7 @@ def _add_error_answers(app: FastAPI) -> None:
         if error.status_code == 404:
             return _answer(unknown("path", request.url.path, _paths(app)))
         if error.status_code == 405:
-            text = f"the method {request.method}"
+            text = f"the method {request.method} is not allowed"
             allow = {"allow": "GET, HEAD"}
             return _answer(Problem(405, text, "GET: everything here is only read", allow))
         return _answer(Problem(error.status_code, str(error.detail), None, error.headers))

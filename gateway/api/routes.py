@@ -12,13 +12,14 @@ from starlette.responses import PlainTextResponse, Response
 from gateway.api import metrics, schemas
 from gateway.api.answers import ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
+from gateway.api.noanswer import no_answer
 from gateway.api.problems import Problem, unknown
 from gateway.api.snapshot import add_snapshot
 from gateway.api.tail import Tails
 from gateway.api.times import EXPECTED, parse_time
 from gateway.api.view import GatewayView
 from gateway.driver import Driver
-from gateway.errors import DeviceUnavailable, GatewayError, SinkUnavailable
+from gateway.errors import AddressRefused, DeviceUnavailable, GatewayError, SinkUnavailable
 from gateway.model import Table
 
 MIN_POINTS = 6
@@ -56,6 +57,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "The token is missing or wrong (TCP only).",
         403: "Asked by a page of another site, or under a foreign name (TCP only).",
         404: "There is no such device, table or tag.",
+        409: "The machine refuses the address.",
         503: "It cannot be answered now; the text says why.",
     }
     # not by "model": that would take the media type of the good answer
@@ -185,30 +187,32 @@ def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None
     async def read(device: Device) -> Response:
         """Read all groups of a device once, between two polls."""
         _check_device(view, device)
-        name = f"device {device}"
+        begun = time.monotonic()
         try:
-            rows = await blocking.call(name, view.read_device, device)
+            rows = await blocking.call(f"device {device}", view.read_device, device)
         except GatewayError as error:
-            raise _not_now(name, error) from error
+            raise no_answer(view, device, error, begun) from error
         return ValuesAnswer(rows, device=device)
 
     @router.get(
         "/v1/probe",
         dependencies=[Depends(only("device", "address"))],
         response_model=schemas.ProbeResult,
-        responses=_errors(401, 403, 404, 503),
+        responses=_errors(401, 403, 404, 409, 503),
     )
     async def probe(device: Device, address: ProbeAddress) -> Response:
         """Read one address once: its bytes, and what they are under several types and orders."""
         _check_device(view, device)
-        name = f"device {device}"
+        begun = time.monotonic()
         try:
-            found = await blocking.call(name, view.probe_device, device, address)
+            found = await blocking.call(f"device {device}", view.probe_device, device, address)
+        except AddressRefused as error:
+            raise Problem(409, f"device {device}: {error}") from error
         except ValueError as error:
-            text = "an address in the driver's notation"
-            raise Problem(400, f"address '{address}': {error}", text) from error
+            # the driver's own words say what it expected
+            raise Problem(400, f"address '{address}': {error}") from error
         except GatewayError as error:
-            raise _not_now(name, error) from error
+            raise no_answer(view, device, error, begun) from error
         readings = [{"as": how, "value": value} for how, value in found.readings]
         return json_answer(
             {
@@ -245,7 +249,7 @@ def _history(
     try:
         found = view.history(device, tag, from_ns, to_ns, max_points)
     except (SinkUnavailable, DeviceUnavailable) as error:
-        raise _not_now("the historian", error) from error
+        raise Problem(503, f"the historian: {error}", "try again; the status says more") from error
     except GatewayError as error:
         what, _, expected = str(error).partition("; ")
         raise Problem(404, what, expected or None) from error
@@ -263,10 +267,6 @@ def _history(
         "to_ns": to_ns,
         "points": [list(point) for point in found.points],
     }
-
-
-def _not_now(what: str, error: GatewayError) -> Problem:
-    return Problem(503, f"{what}: {error}", "try again; the status says more")
 
 
 def _time(name: str, text: str, now_ns: int) -> int:

@@ -133,7 +133,8 @@ def _clear_way(path: Path) -> None:
                     path.unlink()
                 except PermissionError as error:
                     raise GatewayError(
-                        f"api.socket {path}: left behind by another user; remove it as that user"
+                        f"api.socket {path}: left behind by another user; remove it as that "
+                        "user, or set another api.socket"
                     ) from error
             return
         except FileNotFoundError:

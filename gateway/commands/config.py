@@ -22,7 +22,7 @@ from gateway.commands.console import (
     say,
 )
 from gateway.errors import ConfigError, Fault
-from gateway.terminal import count, duration, printable, size
+from gateway.terminal import count, duration, number, printable, size
 
 if TYPE_CHECKING:
     from gateway.commands.planning import DevicePlan
@@ -52,7 +52,7 @@ def check(file: ConfigFile, as_json: AsJson = False) -> None:
     out(
         f"{file}: good. {count(summary['devices'], 'device')}{disabled}, "
         f"{count(summary['groups'], 'group')}, {count(summary['tags'], 'tag')}, "
-        f"{summary['values_per_s']:,.4g} values/s"
+        f"{number(summary['values_per_s'])} values/s"
     )
     for name, sink in summary["sinks"].items():
         out(f"  {printable(name)}: {printable(_sink_text(sink))}")
@@ -80,8 +80,8 @@ def _summary(plant: Plant) -> dict[str, Any]:
             sinks[name].update(kept)
             if kept["days_that_fit"] < kept["retention_days"]:
                 warnings.append(
-                    f"sink '{name}': {kept['retention_days']:g} days are asked for, but about "
-                    f"{kept['days_that_fit']:.3g} days of values fit into "
+                    f"sink '{name}': {number(kept['retention_days'])} days are asked for, but "
+                    f"values of about {duration(kept['days_that_fit'] * 86_400)} fit into "
                     f"{size(kept['max_bytes'])}; raise max_bytes or store_every_s"
                 )
     return {
@@ -123,7 +123,7 @@ def _sink_text(sink: dict[str, Any]) -> str:
     if "days_that_fit" in sink:
         days = min(sink["days_that_fit"], sink["retention_days"])
         text += (
-            f"; {sink['stored_values_per_s']:,.4g} values/s, of which {size(sink['max_bytes'])} "
+            f"; {number(sink['stored_values_per_s'])} values/s, of which {size(sink['max_bytes'])} "
             f"hold about {duration(sink['days_that_fit'] * 86_400)}; kept for "
             f"{duration(days * 86_400)}"
         )
@@ -179,10 +179,11 @@ def schema(
         str, typer.Argument(metavar="[OF]", help="gateway, or the driver of a device map.")
     ] = "gateway",
     write: Annotated[
-        Path | None, typer.Option("--write", metavar="DIR", help="Write all of them there.")
+        Path | None, typer.Option("--write", metavar="DIR", readable=False, help="Write all there.")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option("--check", metavar="DIR", help="Exit 1 where they differ.")
+        Path | None,
+        typer.Option("--check", metavar="DIR", readable=False, help="Exit 1 if they differ."),
     ] = None,
 ) -> None:
     """Print or write the JSON Schema, for editors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -26,8 +27,18 @@ class WrongUsage(GatewayError):
     """The command line asks for what there is not; exit 2."""
 
 
+class OutputFailed(GatewayError):
+    """Nothing more can be printed to stdout: its disk is full, or its reader has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        self.reader_gone = isinstance(error, BrokenPipeError)
+        super().__init__(f"cannot write the output: {error.strerror}")
+
+
 ConfigFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The gateway's configuration (YAML).")
+    Path,
+    # whether it can be read is said in the same words as all that may be wrong with it
+    typer.Argument(metavar="FILE", readable=False, help="The gateway's configuration (YAML)."),
 ]
 
 
@@ -49,11 +60,13 @@ DeviceName = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON instead of text.")]
 SocketOption = Annotated[
     Path | None,
-    typer.Option("--socket", metavar="PATH", help="The gateway's Unix socket."),
+    typer.Option("--socket", metavar="PATH", readable=False, help="The gateway's Unix socket."),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Take the socket from this configuration."),
+    typer.Option(
+        "--config", metavar="FILE", readable=False, help="Take the socket from this configuration."
+    ),
 ]
 OnSim = Annotated[
     bool, typer.Option("--sim", help="Ask the running `gateway sim FILE`, not the device.")
@@ -73,24 +86,36 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def out(lines: str | Iterable[str]) -> None:
-    """Print data to stdout."""
+    """Print data to stdout; OutputFailed where that takes no more."""
     for line in [lines] if isinstance(lines, str) else lines:
-        sys.stdout.write(f"{line}\n")
+        try:
+            sys.stdout.write(f"{line}\n")
+        except OSError as error:
+            raise OutputFailed(error) from error
 
 
 def out_json(value: Any) -> None:
     """Print one object on a line of its own, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    out(json.dumps(value, ensure_ascii=False, default=str))
+    flush()
+
+
+def flush() -> None:
+    """Hand over what was printed so far; OutputFailed where stdout does not take it."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputFailed(error) from error
 
 
 def say(text: str, colour: Colour | None = None) -> None:
-    """Print a message to stderr."""
-    sys.stdout.flush()
+    """Print a message to stderr; one that cannot be printed stops nothing."""
+    flush()
     if colour is not None:
         text = paint(text, colour, wants_colour(sys.stderr))
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def complain(message: str, label: str = "error") -> None:

@@ -25,8 +25,8 @@ from gateway.commands.console import (
     table,
 )
 from gateway.commands.values import good, probe_object, value_tables
-from gateway.commands.welcome import short
-from gateway.errors import DeviceUnavailable, GatewayError
+from gateway.commands.welcome import short, typed_command
+from gateway.errors import AddressRefused, DeviceUnavailable, GatewayError
 from gateway.terminal import printable
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def probe(
 def _probed(driver: Driver, address: str) -> dict[str, Any]:
     try:
         found = driver.probe(address)
+    except AddressRefused as error:
+        raise GatewayError(f"device '{driver.name}': {error}") from error
     except ValueError as error:
         raise WrongUsage(str(error)) from error
     except DeviceUnavailable as error:
@@ -195,5 +197,5 @@ def _use_simulator(driver: Driver, file: Path, on_sim: bool) -> None:
 
     endpoints = find_simulator(file)
     if endpoints is None:
-        raise GatewayError(f"no simulator is running; start one: gateway sim {file}")
+        raise GatewayError(f"no simulator is running; start one: {typed_command()} sim {file}")
     redirect([driver], endpoints)

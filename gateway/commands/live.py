@@ -21,15 +21,17 @@ from gateway.commands.console import (
     SocketOption,
     WrongUsage,
     coloured,
+    flush,
     out,
     out_json,
     say,
     state_colour,
     table,
 )
+from gateway.commands.silence import Silence
 from gateway.commands.values import quality, shown
 from gateway.errors import GatewayError
-from gateway.terminal import count, duration, printable, size, wants_colour
+from gateway.terminal import count, duration, number, printable, size, wants_colour
 
 WATCH_S = 2.0
 
@@ -57,7 +59,7 @@ def status(
             if watch and wants_colour(sys.stdout):
                 lines[0] = f"\x1b[H\x1b[J{lines[0]}"
             out(lines)
-            sys.stdout.flush()
+            flush()
         if not watch:
             break
         time.sleep(WATCH_S)
@@ -106,8 +108,8 @@ def _device_lines(devices: Mapping[str, Any]) -> list[str]:
                 f"{bad:,}" if bad else "-",
                 f"{device['polls']:,}",
                 f"{device['errors']:,}" if device["errors"] else "-",
-                f"{device['read_ms']['p50']:.3g}",
-                f"{device['lateness_ms']['p99']:.3g}",
+                number(device["read_ms"]["p50"], 3),
+                number(device["lateness_ms"]["p99"], 3),
                 "-" if device["since_s"] is None else duration(device["since_s"]),
             ]
         )
@@ -143,7 +145,7 @@ def _sink_lines(sinks: Mapping[str, Any]) -> list[str]:
 
 
 def tail(
-    number: Annotated[
+    last: Annotated[
         int | None, typer.Option("-n", min=1, metavar="N", help="End after N lines.")
     ] = None,
     device: Annotated[
@@ -162,8 +164,9 @@ def tail(
     client = client_for(socket, config)
     stream = cast("Generator[bytes]", client.stream_lines("/v1/tail", {"device": device}))
     shown_lines = 0
-    with contextlib.closing(stream):
+    with Silence(client, device) as silence, contextlib.closing(stream):
         for line in stream:
+            silence.broken()
             if as_json:
                 out(line.decode())
             value = json.loads(line)
@@ -172,15 +175,17 @@ def tail(
                 continue
             if not as_json:
                 out(value_line(value))
-            sys.stdout.flush()
+            flush()
             shown_lines += 1
-            if shown_lines == number:
+            if shown_lines == last:
                 return
     raise NotRunning("the gateway stopped")
 
 
 def snapshot(
-    target: Annotated[Path, typer.Argument(help="File to write; it may not exist yet.")],
+    target: Annotated[
+        Path, typer.Argument(readable=False, help="File to write; it may not exist yet.")
+    ],
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:

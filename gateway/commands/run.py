@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from gateway.commands.console import (
     ConfigFile,
     WrongUsage,
     complain,
+    flush,
     out,
     out_json,
     say,
@@ -107,14 +109,14 @@ def sim(
     move five times a second, until Ctrl-C.
     """
     from gateway.config import load
-    from gateway.sim import Simulators, announced
+    from gateway.sim import Simulators, announced, usual_ports
 
     plant = load(file)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if attached:
         threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
-    simulators = Simulators(plant.devices.values())
+    simulators = Simulators(plant.devices.values(), usual_ports(file, plant.devices))
     notice = contextlib.nullcontext() if attached else announced(file, simulators.endpoints)
     try:
         with notice:
@@ -143,17 +145,20 @@ def _tell(plant: Plant, file: Path, simulators: Simulators, as_json: bool) -> No
     ]
     if rows:
         out(table(rows, ("DEVICE", "DRIVER", "ENDPOINT")))
-        sys.stdout.flush()
+        flush()
     for name in simulators.without:
         driver = plant.devices[name].config.driver
         complain(f"device '{name}': driver {driver} has no simulator", "note")
     if not rows:
         say("nothing to serve")
         raise typer.Exit
-    first = next(iter(endpoints))
+    from gateway.commands.welcome import typed_command
+
+    gateway, name = typed_command(), shlex.quote(str(file))
+    first = shlex.quote(next(iter(endpoints)))
     say(
         f"\nServing {count(len(rows), 'device')} with moving values until Ctrl-C. "
         "In another terminal:\n"
-        f"  gateway read --sim {file} {first}    read it once\n"
-        f"  gateway run --sim {file}    run the gateway against it"
+        f"  {gateway} read --sim {name} {first}    read it once\n"
+        f"  {gateway} run --sim {name}    run the gateway against it"
     )

@@ -89,7 +89,7 @@ def _address_rows(plant: Plant) -> list[list[str]]:
 
 
 def _next_rows(plant: Plant, file: Path) -> list[list[str]]:
-    name, gateway = shlex.quote(str(file)), _command()
+    name, gateway = shlex.quote(str(file)), typed_command()
     rows = [
         [f"{gateway} status --config {name}", "how everything is"],
         [f"{gateway} tail --config {name}", "values as they come"],
@@ -102,7 +102,7 @@ def _next_rows(plant: Plant, file: Path) -> list[list[str]]:
     return rows
 
 
-def _command() -> str:
+def typed_command() -> str:
     """How to type it here: `gateway`, or its path where that is not on PATH."""
     typed = Path(sys.argv[0])
     hidden = typed.name == "gateway" and shutil.which("gateway") is None

@@ -10,9 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
+from gateway.cli import app
+from gateway.commands.welcome import typed_command
 from tests.support import until
 from tests.system.cli_kit import PRESS, called, environment, gateway, objects, plant, real_devices
 
@@ -110,7 +113,9 @@ def test_check_says_what_it_amounts_to_and_how_many_days_fit(tmp_path: Path) -> 
     assert found["warnings"] == []
     file.write_text(file.read_text().replace("retention_days: 1,", "retention_days: 30000,"))
     warned = called("check", file)
-    assert "warning: sink 'history': 30000 days are asked for, but about" in warned.stderr
+    assert (
+        "warning: sink 'history': 30,000 days are asked for, but values of about" in warned.stderr
+    )
 
 
 def test_a_configuration_whose_polls_do_not_fit_is_warned_of_and_still_good(
@@ -220,7 +225,7 @@ def test_no_colour_in_a_pipe_and_colour_only_where_a_terminal_wants_it(tmp_path:
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    for command in ("schema", "drivers"):
+    for command in ("schema", "drivers", "--help"):
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", command],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
@@ -229,7 +234,65 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         _, errors = process.communicate(timeout=20)
         assert errors == b""
-        assert process.returncode == 1
+        assert process.returncode == 141  # as of any program in a pipe whose reader has gone
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "--help"])
+def test_a_full_disk_is_said_and_is_no_bug(command: str, unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", command],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=20,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: cannot write.*: No space left on device\n", done.stderr)
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
+def test_a_closed_stream_changes_neither_exit_code_nor_the_other_stream(
+    closing: str, tmp_path: Path
+) -> None:
+    command = f'exec "$@" {closing}'
+    for arguments, code in ((["--version"], 0), (["status", "--socket", tmp_path / "s"], 3)):
+        done = subprocess.run(
+            ["sh", "-c", command, "sh", sys.executable, "-m", "gateway", *map(str, arguments)],
+            capture_output=True, text=True, timeout=20, env=environment(),
+        )  # fmt: skip
+        assert done.returncode == code
+        assert done.stdout.startswith("gateway ") is (code == 0 and not closing.startswith(">"))
+        assert done.stderr.startswith("error: no gateway") is (code == 3 and closing == ">&-")
+
+
+def test_without_a_command_the_help_is_shown_and_what_is_missing_is_said() -> None:
+    done = gateway(expect=2)
+    assert done.stdout.startswith("Usage: gateway ")
+    assert done.stderr == "error: missing command\n"
+
+
+def test_no_command_judges_itself_whether_a_file_can_be_read() -> None:
+    # else an unreadable configuration were wrong usage, and not exit 78 like a missing one
+    paths = {
+        (command.callback.__name__, name): hint.__metadata__[0].readable
+        for command in app.registered_commands
+        if command.callback is not None
+        for name, hint in get_type_hints(command.callback, include_extras=True).items()
+        if "Path" in str(getattr(hint, "__origin__", ""))
+    }
+    assert ("check", "file") in paths
+    assert not [where for where, judged in paths.items() if judged]
+
+
+def test_what_to_type_next_is_what_can_be_typed_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "venv" / "gateway"), "run"])
+    assert typed_command() == "venv/gateway"
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "gateway" / "__main__.py"), "run"])
+    assert typed_command() == "gateway"
 
 
 def test_ctrl_c_is_quiet_and_exit_130(tmp_path: Path) -> None:

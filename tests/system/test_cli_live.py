@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.commands.silence import why_silent
 from tests.support import free_port, until
 from tests.system.cli_kit import (
     METER,
@@ -102,7 +103,7 @@ def test_tail_into_a_reader_that_goes_away_is_quiet(running: tuple[Path, str]) -
         assert process.stderr is not None
         assert b"/" in process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(20) == 141
         assert process.stderr.read() == b""
 
 
@@ -150,6 +151,8 @@ def test_probe_goes_through_the_running_gateway(running: tuple[Path, str]) -> No
     assert found["device"] == "press"
     assert found["readings"]
     assert "no tag 'x'" in called("probe", file, "press", "x", expect=2).stderr
+    near = called("probe", file, "press", "proces.force", expect=2).stderr
+    assert near.endswith("did you mean 'process.force'?\n")
 
 
 def test_a_second_gateway_on_the_same_state_is_refused(running: tuple[Path, str]) -> None:
@@ -188,8 +191,42 @@ def test_a_device_that_is_gone_makes_it_degraded_and_stands_first(tmp_path: Path
         assert text.startswith("test: degraded")
         assert "! device meter: refused" in text
         assert text.index("\nmeter") < text.index("\npress")
-        done = called("read", file, "meter", expect=1)
-        assert "error: device meter" in done.stderr
+        pattern = (
+            r"error: device meter \(127\.0\.0\.1:\d+\) has been lost for [\d.]+ (ms|s): "
+            r"it refuses the connection; is it on, and are its host and port right\?\n"
+        )
+        for command in (["read", file, "meter"], ["probe", file, "meter", "holding:0"]):
+            assert re.search(pattern, called(*command, expect=1).stderr)
+        tail_log = tmp_path / "tail"
+        with started(
+            "tail", "--device", "meter", "--config", file, log=tail_log, stop=signal.SIGINT
+        ) as tail:
+            said(tail_log, "s; see gateway status)", tail)
+        (line,) = tail_log.read_text().splitlines()
+        assert re.fullmatch(r"\(no values for 3 s: meter lost: refused for [\d.]+ s; .*\)", line)
+        assert tail.returncode == 130
+
+
+def _device(state: str, reason: str | None = None) -> dict[str, object]:
+    groups = [{"name": "a", "interval_s": 60.0}, {"name": "b", "interval_s": 300.0}]
+    return {"state": state, "reason": reason, "since_s": 660.0, "groups": groups}
+
+
+@pytest.mark.parametrize(
+    ("devices", "device", "why"),
+    [
+        ({"a": _device("lost", "refused"), "b": _device("good")}, None,
+         "a lost: refused for 11 min; see gateway status"),
+        ({"a": _device("lost", "refused"), "b": _device("good")}, "b",
+         "all devices answer; the shortest interval is 60 s"),
+        ({n: _device("connecting") for n in "abcde"}, None,
+         "a connecting, b connecting, c connecting and 2 more; see gateway status"),
+        ({"a": _device("disabled")}, "a", "a disabled; see gateway status"),
+        ({}, None, "no device is polled"),
+    ],
+)  # fmt: skip
+def test_why_no_values_come(devices: dict[str, object], device: str | None, why: str) -> None:
+    assert why_silent({"devices": devices}, device) == why
 
 
 def test_an_address_that_is_taken_is_a_message_and_no_gateway(

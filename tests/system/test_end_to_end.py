@@ -221,6 +221,6 @@ def test_a_minute_without_server_and_a_kill_lose_nothing_that_was_spooled(
         row for row in losses if row["cause"] == "unclean_stop" and row["table_lost"] == "power"
     ]
     assert told, losses
-    assert told[0]["rows"] <= unspooled
+    assert told[0]["rows"] <= 2 * unspooled, "at most two flushes"
     stored = [json.dumps(row["count"]) for row in rows]
     assert len(set(stored)) > len(stored) * 0.9, "each poll saw another value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from gateway.config import load
 from gateway.driver import Endpoint
 from gateway.errors import GatewayError
-from gateway.sim import SimProcess, Simulators, announced, find_simulator
+from gateway.sim import PORTS, SimProcess, Simulators, announced, find_simulator, usual_ports
 from tests.support import until
 from tests.system.cli_kit import (
     PRESS,
@@ -63,6 +64,9 @@ def test_every_s7_and_modbus_device_is_served_with_good_moving_values(tmp_path: 
             until(moved, 20, f"{device} {tag} moved")
         found = objects(called("probe", "--sim", file, "hopper", "DB4.DBD0", "--json").stdout)[0]
         assert len(bytes.fromhex(found["raw"])) == 4
+        for device, address in (("hopper", "DB99.DBD0"), ("meter", "holding:9999")):
+            refused = called("probe", "--sim", file, device, address, expect=1)
+            assert "refuse" in refused.stderr
         assert "running already" in gateway("sim", file, expect=1).stderr
     assert process.returncode == 0
     assert find_simulator(file) is None
@@ -95,6 +99,50 @@ def test_run_sim_uses_the_simulator_that_runs_already(tmp_path: Path) -> None:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
             assert children == ""
         assert process.returncode == 0
+
+
+def test_a_simulator_that_was_killed_and_started_again_is_found_again(tmp_path: Path) -> None:
+    file = plant(tmp_path, real_devices())
+    with contextlib.ExitStack() as outlives:
+        log = tmp_path / "sim"
+        with started("sim", file, log=log, stop=signal.SIGKILL) as simulator:
+            said(log, "gateway run --sim", simulator)
+            endpoints = find_simulator(file)
+            process = outlives.enter_context(started("run", "--sim", file, log=tmp_path / "run"))
+            said(tmp_path / "run", "Next, in another terminal", process)
+            until(lambda: state_of(file) == "good", 20)
+        until(lambda: state_of(file) == "degraded", 20)
+        again = outlives.enter_context(started("sim", file, log=log))
+        said(log, "gateway run --sim", again)
+        assert find_simulator(file) == endpoints
+        until(lambda: state_of(file) == "good", 20)
+    assert process.returncode == 0
+
+
+def test_every_device_has_a_port_of_its_own_that_depends_on_file_and_name_alone(
+    tmp_path: Path,
+) -> None:
+    names = [f"device_{i}" for i in range(2000)]
+    ports = usual_ports(tmp_path / "g.yaml", names)
+    assert len(set(ports.values())) == len(names)
+    assert set(ports.values()) <= set(PORTS)
+    assert usual_ports(tmp_path / "g.yaml", reversed(names)) == ports
+    assert usual_ports(tmp_path / "h.yaml", names) != ports
+
+
+def test_a_port_that_is_taken_is_left_alone(tmp_path: Path) -> None:
+    file = plant(tmp_path, real_devices())
+    plant_ = load(file)
+    first = Simulators(plant_.devices.values(), usual_ports(file, plant_.devices))
+    try:
+        second = Simulators(plant_.devices.values(), usual_ports(file, plant_.devices))
+        second.close()
+    finally:
+        first.close()
+    assert set(second.endpoints) == set(first.endpoints) == {"hopper", "meter"}
+    assert not {e.port for e in first.endpoints.values()} & {
+        e.port for e in second.endpoints.values()
+    }
 
 
 def test_a_simulator_process_serves_until_it_is_closed(tmp_path: Path) -> None:

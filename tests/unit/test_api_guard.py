@@ -121,6 +121,7 @@ def test_nothing_but_reading_is_answered(open_tcp: Served) -> None:
     for path, method in itertools.product(paths, methods):
         status, headers, body = ask(listen(open_tcp), path, method=method)
         assert (status, headers["allow"]) == (405, "GET, HEAD")
+        assert body["error"] == f"the method {method} is not allowed"
         assert body["expected"].startswith("GET")
 
 

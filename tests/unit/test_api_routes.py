@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -14,7 +14,9 @@ from pydantic import BaseModel
 
 from gateway.api import schemas
 from gateway.api.client import RequestFailed
+from gateway.api.noanswer import no_answer
 from gateway.api.settings import ApiConfig
+from gateway.errors import AddressRefused, DeviceUnavailable, GatewayError
 from gateway.model import Column, Row, Table, bad_row
 from gateway.sinks import Selected
 from gateway.sinks.historian import HistorianConfig, HistorianSink
@@ -132,7 +134,37 @@ def test_read_reads_the_device_once(api: Served) -> None:
 def test_read_of_a_silent_device_says_why(api: Served) -> None:
     status, text = refusal(api, "/v1/read", {"device": "press_1"})
     assert status == 503
-    assert text.startswith("device press_1: timeout: no answer within 3 s")
+    assert text == (
+        "device press_1 (127.0.0.1:102) has been lost for 12 s: it does not answer in time; "
+        "is it on, and its network up?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        ({"since_s": 0.0}, DeviceUnavailable("timeout", "no answer within 3 s"),
+         "device press_1 (127.0.0.1:102): timeout: no answer within 3 s"),
+        ({"state": "good"}, DeviceUnavailable("busy", "no turn"),
+         "device press_1 (127.0.0.1:102): busy: no turn"),
+        ({"state": "connecting", "endpoint": ""}, DeviceUnavailable("connecting", ""),
+         "device press_1: the first connection is still being made"),
+        ({"since_s": 660.0}, DeviceUnavailable("odd_one", ""),
+         "device press_1 (127.0.0.1:102) has been lost for 11 min: odd one"),
+        ({}, GatewayError("is disabled"), "device press_1: is disabled"),
+    ],
+)  # fmt: skip
+def test_why_a_device_does_not_answer(
+    changed: dict[str, Any], error: GatewayError, said: str
+) -> None:
+    class Changed(Plant):
+        def status(self) -> dict[str, Any]:
+            document = super().status()
+            document["devices"]["press_1"].update(changed)
+            return document
+
+    problem = no_answer(Changed(), "press_1", error, time.monotonic())
+    assert (problem.status, problem.error) == (503, said)
 
 
 def test_healthz_answers_while_reads_hang_and_further_reads_are_refused(api: Served) -> None:
@@ -175,7 +207,19 @@ def test_probe_shows_the_bytes_and_their_readings(api: Served) -> None:
 
 def test_probe_of_a_wrong_address_is_a_wrong_parameter(api: Served) -> None:
     status, text = refusal(api, "/v1/probe", {"device": "hopper_4", "address": "X"})
-    assert (status, "DB4.DBD0" in text) == (400, True)
+    # the driver's own words say what it expected
+    assert (status, text) == (400, "address 'X': expected e.g. DB4.DBD0")
+
+
+def test_an_address_that_the_machine_refuses_is_no_wrong_parameter(
+    api: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, address: str) -> NoReturn:
+        raise AddressRefused(f"{address}: the CPU refuses it")
+
+    monkeypatch.setattr(api.plant, "probe_device", refuse)
+    found = refusal(api, "/v1/probe", {"device": "hopper_4", "address": "DB99.DBD0"})
+    assert found == (409, "device hopper_4: DB99.DBD0: the CPU refuses it")
 
 
 @pytest.fixture

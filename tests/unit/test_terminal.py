@@ -6,7 +6,17 @@ import io
 
 import pytest
 
-from gateway.terminal import aligned, count, duration, paint, printable, size, wants_colour, width
+from gateway.terminal import (
+    aligned,
+    count,
+    duration,
+    number,
+    paint,
+    printable,
+    size,
+    wants_colour,
+    width,
+)
 
 
 class Terminal(io.StringIO):
@@ -72,10 +82,20 @@ def test_colour_can_be_forced_into_a_pipe_but_no_colour_wins() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.04, "40 ms"), (1, "1 s"), (119, "119 s"), (300, "5 min"), (9000, "2.5 h"),
-     (777_600, "9 d"), (86_400 * 12_345, "12,345 d")],
+     (777_600, "9 d"), (86_400 * 12_345, "12,345 d"), (0.9999, "1,000 ms"),
+     (86_400 * 999.9, "1,000 d"), (2592, "43.2 min")],
 )  # fmt: skip
 def test_durations_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (2.5, "2.5"), (20, "20"), (999.96, "1000"), (20_000, "20,000"),
+     (123_456.7, "123,457"), (1 / 86_400, "0.00001157"), (-20_000, "-20,000")],
+)  # fmt: skip
+def test_numbers_have_no_exponent(value: float, text: str) -> None:
+    assert number(value) == text
 
 
 def test_counts_and_sizes() -> None:

@@ -1,0 +1,49 @@
+"""Why a device cannot be asked now: since when, where it should be, and the reason in words."""
+
+from __future__ import annotations
+
+import time
+
+from gateway.api.problems import Problem
+from gateway.api.view import GatewayView
+from gateway.errors import DeviceUnavailable, GatewayError
+from gateway.terminal import duration
+
+_REASONS = {
+    "refused": ("it refuses the connection", "is it on, and are its host and port right?"),
+    "timeout": ("it does not answer in time", "is it on, and its network up?"),
+    "unreachable": ("the network has no way to it", "is its host right, and the cable in?"),
+    "unknown_host": ("nobody knows the name of its host", "is its host spelt right?"),
+    "closed": ("it closes the connection", "has it a connection to spare?"),
+    "protocol": ("its answers cannot be understood", "are its driver, host and port right?"),
+    "late": ("its answers come too late", "try a longer timeout_s"),
+    "no_port": ("its serial port is not there", "is the adapter plugged in?"),
+    "no_permission": (
+        "the gateway may not use its serial port",
+        "is its user in the port's group?",
+    ),
+    "port_busy": ("its serial port cannot be opened", "does another program use it?"),
+    "gateway_no_path": ("its converter has no way to it", "is its unit right?"),
+    "gateway_no_answer": ("its converter gets no answer from it", "is it on, and its unit right?"),
+    "driver_fault": ("its driver has a bug", "the log of the gateway says where"),
+}
+"""Reason of `DeviceUnavailable` -> it in words, and what to look at."""
+
+_AGAIN = "try again; the status says more"
+
+
+def no_answer(view: GatewayView, device: str, error: GatewayError, begun: float) -> Problem:
+    """503 for a question that began at ``begun`` (monotonic clock) and came to nothing."""
+    state = view.status()["devices"].get(device)
+    if not isinstance(error, DeviceUnavailable) or state is None:
+        return Problem(503, f"device {device}: {error}", _AGAIN)
+    since_s = state["since_s"] or 0.0
+    # one that was never read has told the status nothing
+    where = state["endpoint"] or view.devices()[device].status().get("endpoint")
+    name = f"device {device} ({where})" if where else f"device {device}"
+    if state["state"] == "connecting":
+        return Problem(503, f"{name}: the first connection is still being made", _AGAIN)
+    if state["state"] != "lost" or since_s <= time.monotonic() - begun:
+        return Problem(503, f"{name}: {error}", _AGAIN)
+    words, expected = _REASONS.get(error.reason, (error.reason.replace("_", " "), _AGAIN))
+    return Problem(503, f"{name} has been lost for {duration(since_s)}: {words}", expected)
