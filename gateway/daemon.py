@@ -6,6 +6,7 @@ Producers (buses) stop first, then the writers drain to disk, and the HTTP app c
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import logging
 import os
@@ -32,6 +33,11 @@ SWITCH_INTERVAL_S = 0.0005
 """Python's thread switch interval: at its 5 ms default a busy thread delays every poll."""
 
 CLOCK_CHECK_S = 10.0
+
+M_MMAP_THRESHOLD = -3
+MMAP_FROM = 256 * 1024
+"""Larger blocks (encoded batches) go back to the system at once: glibc would keep some MB of them
+in every thread (mallopt(3))."""
 
 
 @contextlib.contextmanager
@@ -64,6 +70,8 @@ def locked(state_dir: Path) -> Iterator[None]:
 def run(plant: Plant, *, config_path: Path, announce: Callable[[], None] = lambda: None) -> int:
     """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM)
     with locked(plant.state_dir):
         return anyio.run(_main, plant, config_path, announce)
 

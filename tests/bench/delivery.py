@@ -49,7 +49,7 @@ def gateway(url: str, rows: int) -> float:
         kind = find_sink("influxdb")
         config = _config(kind.config_class, type="influxdb", url=url, org="o", bucket="b")
         sink = kind("influx", config, Path(folder))
-        queue = hub.subscribe("influx", wake_at=200)
+        queue = hub.subscribe("influx", max_cells=1 << 30, wake_at=200)
         spool = Spool(Path(folder) / "spool", _config(SpoolConfig), "influx", losses.append)
         settings = _config(WriterConfig, flush_interval_s=0.05, batch_rows=200)
         writer = Writer("influx", sink, queue, settings, spool, on_loss=losses.append)

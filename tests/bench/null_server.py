@@ -44,8 +44,10 @@ def null_server() -> Iterator[str]:
     command = [sys.executable, "-m", "tests.bench.null_server"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().decode().strip()
-        process.kill()
+        try:
+            yield process.stdout.readline().decode().strip()
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":
