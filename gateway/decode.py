@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gateway.model import Array, Kind, Mark, Quality, Row, Table, Values, bad
+from gateway.driver import TagConfig
+from gateway.model import Array, Column, Kind, Mark, Quality, Row, Table, Values, bad
 
 TextDecoder = Callable[[bytes], str]
 """Bytes of one value to text; ValueError with a short reason word where they make none."""
@@ -76,6 +77,22 @@ def kind_of(wire: Wire, by: Scaling) -> Kind:
     if wire.dtype == "f8" or not by.trivial:
         return "f8"
     return "u8" if wire.dtype[0] == "u" else "i8"
+
+
+def column_of(
+    name: str, spec: TagConfig, kind: Kind, by: Scaling, unit: str | None = None
+) -> Column:
+    """The column of a value of that kind; ValueError where the tag asks what it cannot have.
+
+    ``unit`` is that of the raw value, for a tag that names none and does not scale.
+    """
+    if kind in ("str", "b1") and (not by.trivial or spec.deadband is not None):
+        raise ValueError(f"type {spec.type} has no scale, offset or deadband")
+    as_int = spec.store == "int"
+    if as_int and kind not in ("i8", "u8"):
+        raise ValueError("store: int needs an integer type without scale and offset")
+    shown = unit if spec.unit is None and spec.scale == 1.0 else spec.unit
+    return Column(name, kind, shown, spec.deadband, spec.max_silence_s, as_int)
 
 
 class Slot(NamedTuple):

@@ -7,20 +7,19 @@ owns threads, schedules, backoff, reconnection, logging of outages and marking t
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gateway.errors import Fault, GatewayError, Place
+from gateway import plugins
+from gateway.errors import Fault, Place
 from gateway.model import RESERVED, Column, Group, Row
 
 
@@ -312,26 +311,12 @@ def check_columns(
     return faults
 
 
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="gateway.drivers")}
-
-
 def installed_drivers() -> list[str]:
     """Names of the drivers whose entry points are installed."""
-    return sorted(_registered())
+    return plugins.installed("drivers")
 
 
 def find_driver(name: str) -> type[Driver]:
     """The driver class of that name; GatewayError says what to install or the nearest name."""
-    points = _registered()
-    if name not in points:
-        near = difflib.get_close_matches(name.lower(), points, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(sorted(points))}"
-        raise GatewayError(f"unknown driver '{name}'; {hint}")
-    try:
-        found: type[Driver] = points[name].load()
-    except ModuleNotFoundError as error:
-        raise GatewayError(
-            f"driver '{name}' needs: pip install 'edge-gateway[{name}]' (missing: {error.name})"
-        ) from error
+    found: type[Driver] = plugins.find("drivers", "driver", name)
     return found

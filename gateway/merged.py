@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gateway.blocks import Block, Item, Layout, Limits, Refused, divided, merge, pack
-from gateway.decode import Scaling, Slot, TableDecoder, kind_of, scaling
+from gateway.decode import Scaling, Slot, TableDecoder, column_of, kind_of, scaling
 from gateway.driver import (
     DeviceConfig,
     DeviceMap,
@@ -171,22 +171,15 @@ class MergedDriver(PolledDriver):
             except ValueError as error:
                 faults.append(tag.place.fault(str(error)))
                 continue
-            s = tag.spec
-            by = scaling(s.scale, s.offset)
+            by = scaling(tag.spec.scale, tag.spec.offset)
             for n, item in enumerate(items):
-                column = tag.name if len(items) == 1 else f"{tag.name}_{n}"
-                kind = kind_of(item.wire, by)
-                if kind in ("str", "b1") and (not by.trivial or s.deadband is not None):
-                    message = f"a {s.type} has no scale, offset or deadband"
-                    faults.append(tag.place.fault(message))
+                name = tag.name if len(items) == 1 else f"{tag.name}_{n}"
+                try:
+                    column = column_of(name, tag.spec, kind_of(item.wire, by), by, item.unit)
+                except ValueError as error:
+                    faults.append(tag.place.fault(str(error)))
                     break
-                if s.store == "int" and kind not in ("i8", "u8"):
-                    message = "store: int needs an integer type without scale and offset"
-                    faults.append(tag.place.fault(message))
-                    break
-                as_int = s.store == "int"
-                unit = item.unit if s.unit is None and s.scale == 1.0 else s.unit
-                columns.append(Column(column, kind, unit, s.deadband, s.max_silence_s, as_int))
+                columns.append(column)
                 places.append(tag.place)
                 parsed.append((item, by))
         faults += check_columns(spec, columns, places)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -276,10 +276,3 @@ class Group:
     tables: tuple[Table, ...] = ()
     index: int = 0
     """Position among the device's groups."""
-
-
-@dataclass(slots=True)
-class Status:
-    """What a driver tells of its device, besides its values (CPU state, firmware, PDU length)."""
-
-    facts: Mapping[str, Any] = field(default_factory=dict)

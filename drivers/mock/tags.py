@@ -12,7 +12,7 @@ from pydantic import Field
 from drivers.mock.rows import Shape
 from drivers.mock.signals import BadWindow, Signal, Sum
 from drivers.mock.standin import likely_signal
-from gateway.decode import Scaling, Wire, kind_of, scaling
+from gateway.decode import Scaling, Wire, column_of, kind_of, scaling
 from gateway.driver import TableSpec, TagConfig, check_columns
 from gateway.errors import Fault
 from gateway.model import Column, Kind
@@ -81,15 +81,10 @@ def parse_type(text: str) -> tuple[str, int]:
 def _parse_tag(name: str, spec: MockTag, dtype: str) -> tuple[Column, Shape]:
     by = scaling(spec.scale, spec.offset)
     kind: Kind = "str" if dtype == "str" else kind_of(Wire(dtype), by)
-    if kind in ("str", "b1") and (not by.trivial or spec.deadband is not None):
-        raise ValueError(f"type {spec.type} has no scale, offset or deadband")
-    as_int = spec.store == "int"
-    if as_int and kind not in ("i8", "u8"):
-        raise ValueError("store: int needs an integer type without scale and offset")
+    column = column_of(name, spec, kind, by)
     if spec.address is not None or spec.at is not None:
         key = "address" if spec.address is not None else "at"
         raise ValueError(f"a tag of the mock has no {key}; leave it out")
-    column = Column(name, kind, spec.unit, spec.deadband, spec.max_silence_s, as_int)
     if spec.signal is None:
         likely = likely_signal(name, kind, spec.unit)
         return column, Shape(likely, dtype if by.trivial else kind, Scaling(), spec.bad)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from gateway import plugins
 from gateway.driver import Settings
-from gateway.errors import GatewayError
 from gateway.model import Array, Row
 
 
@@ -89,26 +87,12 @@ class DurableSink(Sink):
         """Store the batch; it is on disk on return. SinkUnavailable where it cannot be now."""
 
 
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="gateway.sinks")}
-
-
 def installed_sinks() -> list[str]:
     """Names of the sinks whose entry points are installed."""
-    return sorted(_registered())
+    return plugins.installed("sinks")
 
 
 def find_sink(name: str) -> type[Sink]:
     """The sink class of that name; GatewayError says what to install or the nearest name."""
-    points = _registered()
-    if name not in points:
-        near = difflib.get_close_matches(name, points, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"installed: {', '.join(sorted(points))}"
-        raise GatewayError(f"unknown sink type '{name}'; {hint}")
-    try:
-        found: type[Sink] = points[name].load()
-    except ModuleNotFoundError as error:
-        raise GatewayError(
-            f"sink '{name}' needs: pip install 'edge-gateway[{name}]' (missing: {error.name})"
-        ) from error
+    found: type[Sink] = plugins.find("sinks", "sink type", name)
     return found
