@@ -8,38 +8,26 @@ from __future__ import annotations
 
 import heapq
 import logging
-import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Any, TypeVar
 
+from gateway import worker
 from gateway.device import DeviceState, GroupClock
 from gateway.driver import PolledDriver
-from gateway.errors import DeviceUnavailable, GatewayError
+from gateway.errors import DeviceUnavailable
 from gateway.health import Heartbeats
-from gateway.model import ALL, Mark, Row, bad_row
+from gateway.model import Mark, Row
+from gateway.worker import BEAT_SLACK_S, Worker, marked
 
 log = logging.getLogger("gateway.acquire")
-T = TypeVar("T")
-
-BACKOFF_S = (1.0, 30.0)
-"""First and longest pause between two attempts to connect."""
-
-BUG_PAUSE_S = 60.0
-"""Pause after an exception that no driver should raise."""
 
 CONNECT_SHARE = 0.25
 """Most of a bus's time that attempts to connect may take while other devices on it are good."""
 
-BEAT_SLACK_S = 30.0
-
 Entry = tuple[float, int, DeviceState]
 
 
-class BusWorker:
+class BusWorker(Worker):
     """The thread of one bus."""
 
     def __init__(
@@ -52,76 +40,12 @@ class BusWorker:
         phase: float = 0.0,
         whole_mark: Callable[[], Mark | None] = lambda: None,
     ) -> None:
-        self.name = name
-        start = time.monotonic()
-        share = 1.0 / max(1, len(devices))
-        self.devices = [
-            DeviceState(d, d.config.enabled, phase + i * share, start)
-            for i, d in enumerate(devices)
-        ]
-        self._publish = publish
-        self._heartbeats = heartbeats
-        self._whole_mark = whole_mark
-        self._last_ns: dict[Any, int] = {}
+        super().__init__(name, devices, publish, heartbeats, phase=phase, whole_mark=whole_mark)
         self._polls: list[tuple[float, int, DeviceState, GroupClock]] = []
         self._connects: list[Entry] = []
         self._connect_at = 0.0
         """No attempt to connect before this, for the sake of the devices that are good."""
         self._order = 0
-        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._wake = threading.Event()
-        self._stopping = False
-        self._random = random.Random(name)
-        self._thread = threading.Thread(target=self._run, name=f"bus {name}", daemon=True)
-
-    # -- from other threads -------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin to poll."""
-        self._thread.start()
-
-    def request_stop(self) -> None:
-        """End after the poll that is under way."""
-        self._stopping = True
-        self._wake.set()
-
-    def interrupt(self) -> None:
-        """Free a call that blocks in a driver, by closing its socket. Never raises."""
-        for device in self.devices:
-            try:
-                device.driver.interrupt()
-            except Exception:
-                log.exception("interrupt failed", extra={"device": device.name})
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end of the thread, if it was started; False if it has not ended."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def call(self, device: str, work: Callable[[PolledDriver], T]) -> Future[T]:
-        """Run ``work`` with the device's driver in this thread, between two polls."""
-        state = next(d for d in self.devices if d.name == device)
-
-        def connected() -> T:
-            if state.state == "disabled":
-                raise GatewayError(f"device '{device}' is disabled in the configuration")
-            if state.state != "good":
-                raise DeviceUnavailable(
-                    state.reason or "connecting", "the daemon has no connection"
-                )
-            try:
-                return work(state.driver)
-            except DeviceUnavailable as error:
-                self._lose(state, error.reason, error.detail)
-                raise
-
-        future: Future[T] = Future()
-        self._calls.append((connected, future))
-        self._wake.set()
-        if self._stopping or not self._thread.is_alive():
-            self._refuse_calls()
-        return future
 
     # -- in the thread ------------------------------------------------------------------------
 
@@ -138,10 +62,7 @@ class BusWorker:
                 log.exception("fault in the thread of a bus", extra={"bus": self.name})
                 self._requeue_forgotten()
                 self._wake.wait(1.0)
-        for device in self.devices:
-            self._close(device)
-        self._refuse_calls()
-        self._heartbeats.forget(self.name)
+        self._finish()
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -182,35 +103,15 @@ class BusWorker:
         waiting = {entry[2] for entry in self._connects} | {entry[2] for entry in self._polls}
         for device in self.devices:
             if device.state != "disabled" and device not in waiting:
-                self._push_connect(time.monotonic() + BUG_PAUSE_S, device)
-
-    def _serve_calls(self) -> None:
-        while self._calls:
-            work, future = self._calls.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            self._heartbeats.beat(self.name, self._allowance_s() + BEAT_SLACK_S)
-            try:
-                future.set_result(work())
-            except Exception as error:
-                future.set_exception(error)
-
-    def _allowance_s(self) -> float:
-        return max((d.allowance_s for d in self.devices), default=0.0)
-
-    def _refuse_calls(self) -> None:
-        while self._calls:
-            _, future = self._calls.popleft()
-            if future.set_running_or_notify_cancel():
-                future.set_exception(DeviceUnavailable("stopping", "the gateway is stopping"))
+                self._push_connect(time.monotonic() + worker.BUG_PAUSE_S, device)
 
     def _connect(self, device: DeviceState) -> None:
         timeout_s = device.driver.config.timeout_s
         self._heartbeats.beat(self.name, 4 * timeout_s + BEAT_SLACK_S)
         try:
-            device.driver.connect()
-            groups = device.driver.groups
-            requests = max((len(device.driver.plan(g)) for g in groups), default=1)
+            driver = _polled(device)
+            driver.connect()
+            requests = max((len(driver.plan(g)) for g in driver.groups), default=1)
             device.allowance_s = (requests + 6) * timeout_s  # 6: a first look at a serial unit
         except DeviceUnavailable as error:
             self._lose(device, error.reason, error.detail)
@@ -230,10 +131,7 @@ class BusWorker:
         for clock in device.clocks:
             clock.start(now)
             self._push_poll(device, clock)
-        if was_lost:
-            log.warning("device is back", extra={"device": device.name})
-        else:
-            log.info("device connected", extra={"device": device.name})
+        self._note_back(device, was_lost=was_lost)
 
     def _poll(self, device: DeviceState, clock: GroupClock, *, on_grid: bool = True) -> bool:
         """Read a group and publish its rows; False if the device was lost."""
@@ -242,7 +140,7 @@ class BusWorker:
         if on_grid:
             device.lateness.add(begun - clock.due)
         try:
-            rows = device.driver.read(clock.group)
+            rows = _polled(device).read(clock.group)
             mark = self._whole_mark()
             for row in rows:
                 self._emit(marked(row, mark))
@@ -262,59 +160,20 @@ class BusWorker:
             clock.advance(now)
         return True
 
-    def _emit(self, row: Row) -> None:
-        # two rows of one series and time would overwrite one another in the store
-        last = self._last_ns.get(row.table, 0)
-        if 0 <= last - row.time_ns < 1_000_000:
-            row.time_ns = last + 1
-        self._last_ns[row.table] = row.time_ns
-        self._publish(row)
-
-    def _close(self, device: DeviceState) -> None:
-        try:
-            device.driver.close()
-        except Exception:
-            log.exception("close failed; a bug of the driver", extra={"device": device.name})
-
-    def _bug(self, device: DeviceState, error: Exception) -> None:
-        log.error(
-            "the driver failed unexpectedly; this is a bug of the driver",
-            exc_info=error,
-            extra={"device": device.name},
-        )
-        self._lose(device, "driver_fault", repr(error), pause_s=BUG_PAUSE_S)
-
     def _lose(
         self, device: DeviceState, reason: str, detail: str, pause_s: float | None = None
     ) -> None:
-        """Close, mark every tag BAD once, and try again later."""
-        self._close(device)
-        device.errors += 1
-        if self._stopping:
+        wait_s = self._mark_lost(device, reason, detail, pause_s)
+        if wait_s is None:
             return
         # what is queued for this device belongs to the connection that is gone
         self._polls = [entry for entry in self._polls if entry[2] is not device]
         heapq.heapify(self._polls)
-        first, longest = BACKOFF_S
-        device.pause_s = min(max(first, device.pause_s * 2), longest)
-        wait = device.pause_s * self._random.uniform(0.8, 1.2) if pause_s is None else pause_s
-        self._push_connect(time.monotonic() + wait, device)
-        device.refresh(time.monotonic())
-        first_loss = device.state != "lost"
-        device.turn("lost", reason)
-        if first_loss:
-            log.warning(
-                "device lost",
-                extra={"device": device.name, "reason": reason, "detail": detail},
-            )
-            for group in device.driver.groups:
-                for table in group.tables:
-                    self._emit(bad_row(table, time.time_ns(), reason))
-        device.attempted = True
+        self._push_connect(time.monotonic() + wait_s, device)
 
 
-def marked(row: Row, mark: Mark | None) -> Row:
-    """The row, with a mark for all its columns where there is one and it has none yet."""
-    if mark is not None and (row.marks is None or ALL not in row.marks):
-        row.marks = {**(row.marks or {}), ALL: mark}
-    return row
+def _polled(device: DeviceState) -> PolledDriver:
+    driver = device.driver
+    if not isinstance(driver, PolledDriver):
+        raise TypeError(f"{device.name} is not polled")
+    return driver

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gateway.commands import config, device, info, live, run
+from gateway.commands import config, device, info, live, run, vibration
 from gateway.commands.console import (
     EXIT_BAD,
     EXIT_CONFIG,
@@ -58,6 +58,9 @@ for command in (
     live.status,
     live.tail,
     live.snapshot,
+    vibration.spectrum,
+    vibration.capture,
+    vibration.features,
     run.sim,
     info.drivers,
     config.schema,

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any, Literal
 
-from gateway.driver import PolledDriver
+from gateway.driver import Driver
 from gateway.health import Rolling
 from gateway.model import ALL, Group, Quality, Row
 
@@ -46,7 +46,7 @@ class GroupClock:
 class DeviceState:
     """One device on its bus: what it does now, its schedule and its counters."""
 
-    def __init__(self, driver: PolledDriver, enabled: bool, phase: float, start: float) -> None:
+    def __init__(self, driver: Driver, enabled: bool, phase: float, start: float) -> None:
         self.driver = driver
         self.name = driver.name
         self.state: State = "connecting" if enabled else "disabled"

@@ -7,112 +7,49 @@ owns threads, schedules, backoff, reconnection, logging of outages and marking t
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import Any, ClassVar
 
 from gateway import plugins
-from gateway.errors import Fault, Place
-from gateway.model import RESERVED, Column, Group, Row
+from gateway.errors import Fault, GatewayError, Place
+from gateway.model import RESERVED, Block, Channel, Column, Group, Row
+from gateway.settings import (
+    BusConfig,
+    ChannelConfig,
+    DeviceConfig,
+    HostName,
+    Settings,
+    TagConfig,
+)
 
-
-class Settings(BaseModel):
-    """Base of every settings class: unknown keys are errors, values are fixed after loading."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        populate_by_name=True,
-        # validators cost memory, and the daemon loads its configuration in a child process
-        defer_build=True,
-    )
-
-
-_HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
-
-
-def _host_name(text: str) -> str:
-    _, is_url, rest = text.partition("://")
-    bare, colon, port = (rest if is_url else text).partition("/")[0].partition(":")
-    if is_url:
-        raise ValueError(
-            f"'{text}' is a URL; expected a name or IP address, e.g. '{bare or 'plc-4'}'"
-        )
-    if bare and colon and port.isascii() and port.isdigit():
-        raise ValueError(f"'{text}' names a port too; write '{bare}' here, and `port: {port}`")
-    if re.fullmatch(r"[0-9.]+", text) or text.count(":") > 1:
-        try:
-            ip_address(text)
-        except ValueError:
-            expected = "an IPv6 address, without brackets or port"
-            if not colon:
-                expected = "four numbers from 0 to 255, without leading zeros"
-            message = f"'{text}' is not an IP address; expected {expected}"
-            raise ValueError(message) from None
-        return text
-    try:
-        if _HOST.fullmatch(text) and len(text) < 254 and text.encode("idna"):
-            return text
-    except UnicodeError:
-        pass
-    raise ValueError(f"'{text}' is not a name or IP address; expected e.g. plc-4 or 192.168.0.1")
-
-
-HostName = Annotated[str, Field(min_length=1), AfterValidator(_host_name)]
-"""Setting for a peer: a name that can be looked up, or an IP address; the port is another."""
-
-
-class BusConfig(Settings):
-    """One entry of ``buses:``; the driver that owns it adds its own fields."""
-
-    driver: str = Field(description="Driver that owns the bus, e.g. modbus.")
-
-
-class DeviceConfig(Settings):
-    """One entry of ``devices:``; each driver adds its own fields."""
-
-    driver: str = Field(
-        "", description="Driver of the device; may be left out where `bus` says it."
-    )
-    map: Path = Field(description="Device map, relative to this file.", strict=False)
-    with_: dict[str, str | int] = Field(
-        default_factory=dict, alias="with", description="Values of the {placeholders} in the map."
-    )
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels of every row.")
-    enabled: bool = Field(True, description="false: checked, but not polled.")
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
-        3.0, description="Longest wait for a connection or one answer, in seconds."
-    )
-
-
-class TagConfig(Settings):
-    """One tag of a device map; each driver adds its own fields."""
-
-    address: str | None = Field(None, description="Address in the driver's own notation.")
-    at: str | float | int | None = Field(
-        None, description="In a module: address relative to where the module is placed."
-    )
-    type: str = Field(description="Type in the device, e.g. real, or real[8] for an array.")
-    unit: str | None = Field(None, description="Engineering unit of the scaled value.")
-    scale: float = Field(1.0, description="Value = raw x scale + offset.", allow_inf_nan=False)
-    offset: float = Field(0.0, description="Value = raw x scale + offset.", allow_inf_nan=False)
-    deadband: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Send only changes greater than this, in the tag's unit. 0: any change."
-    )
-    max_silence_s: Annotated[float, Field(gt=0)] = Field(
-        60.0, description="With a deadband: send at least this often, in seconds."
-    )
-    store: Literal["float", "int"] = Field(
-        "float", description="int: keep integers as integers in the sink."
-    )
+__all__ = [
+    "BusConfig",
+    "ChannelConfig",
+    "ChannelSpec",
+    "DeviceConfig",
+    "DeviceMap",
+    "Driver",
+    "Endpoint",
+    "GroupSpec",
+    "HostName",
+    "PlannedRequest",
+    "PolledDriver",
+    "Probe",
+    "Settings",
+    "Simulation",
+    "StreamDriver",
+    "StreamSpec",
+    "TableSpec",
+    "Tag",
+    "TagConfig",
+    "check_columns",
+    "find_driver",
+    "installed_drivers",
+    "loopback_listener",
+]
 
 
 @dataclass(slots=True)
@@ -153,11 +90,40 @@ class GroupSpec:
 
 
 @dataclass(slots=True)
+class ChannelSpec:
+    """One channel as a driver gets it: placeholders of its address are filled."""
+
+    name: str
+    spec: ChannelConfig
+    place: Place
+
+
+@dataclass(slots=True)
+class StreamSpec:
+    """A stream to be: the channels that are sampled together, all at one rate."""
+
+    rate_hz: float
+    block_s: float
+    """How much a block should hold, in seconds; at least one sample."""
+    channels: list[ChannelSpec]
+    place: Place
+
+    @property
+    def block_samples(self) -> int:
+        """Samples of each channel in one block, at the rate that is asked for."""
+        return max(1, round(self.rate_hz * self.block_s))
+
+
+@dataclass(slots=True)
 class DeviceMap:
-    """A device map applied to one device: placeholders filled, modules placed, labels added."""
+    """A device map applied to one device: placeholders filled, modules placed, labels added.
+
+    It has either groups of tags or a stream of channels.
+    """
 
     file: str
     groups: list[GroupSpec] = field(default_factory=list)
+    stream: StreamSpec | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -218,7 +184,10 @@ class Driver(ABC):
     """
 
     config_class: ClassVar[type[DeviceConfig]] = DeviceConfig
-    tag_class: ClassVar[type[TagConfig]] = TagConfig
+    tag_class: ClassVar[type[TagConfig] | None] = TagConfig
+    """Settings of a tag; None where the driver only streams."""
+    channel_class: ClassVar[type[ChannelConfig] | None] = None
+    """Settings of a channel, where the driver streams."""
     bus_class: ClassVar[type[BusConfig] | None] = None
     """Set where several devices may share a bus; then ``make_bus`` must be given too."""
 
@@ -230,6 +199,11 @@ class Driver(ABC):
         self.name = name
         self.config = config
         self.bus = bus
+
+    @classmethod
+    def for_map(cls, device_map: DeviceMap) -> type[Driver]:
+        """The class that drives a device of this map, where tags and channels need two."""
+        return cls
 
     @classmethod
     def make_bus(cls, name: str, config: BusConfig) -> Any:
@@ -250,6 +224,10 @@ class Driver(ABC):
     def status(self) -> dict[str, Any]:
         """Facts about the device (CPU state, negotiated PDU); no I/O."""
         return {}
+
+    def quarantined(self) -> list[tuple[str, str, str]]:
+        """(table key, tag, reason) of tags that are left out of merged reads for now."""
+        return []
 
     def probe(self, address: str) -> Probe:
         """Read one address once, connected or not yet; raises DeviceUnavailable or ValueError."""
@@ -285,9 +263,34 @@ class PolledDriver(Driver):
         Raises DeviceUnavailable when the device is gone; each wait is bounded by ``timeout_s``.
         """
 
-    def quarantined(self) -> list[tuple[str, str, str]]:
-        """(table key, tag, reason) of tags that are left out of merged reads for now."""
-        return []
+
+class StreamDriver(Driver):
+    """A driver whose channels are sampled without a pause.
+
+    The constructor fills ``channels``, in the order of the rows of a block. ``groups`` are not the
+    driver's: the core fills them with the tables of what it makes of the blocks.
+    """
+
+    channels: tuple[Channel, ...]
+    groups: tuple[Group, ...] = ()
+    stream: StreamSpec
+
+    def __init__(
+        self, name: str, config: DeviceConfig, device_map: DeviceMap, bus: Any = None
+    ) -> None:
+        super().__init__(name, config, device_map, bus)
+        if device_map.stream is None:
+            raise GatewayError(f"driver '{config.driver}' streams; its map needs `stream:`")
+        self.stream = device_map.stream
+
+    @abstractmethod
+    def read_block(self) -> Block:
+        """Wait for the next samples, about ``block_s`` of them.
+
+        Samples that were lost before it are told in ``Block.gap``; where the machine can go on
+        after a loss (an overrun), the driver starts it again and goes on. Raises DeviceUnavailable
+        when the device is gone or nothing comes within ``block_s`` + ``timeout_s``.
+        """
 
 
 def check_columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.latest import Latest
 from gateway.model import Row, Table
@@ -34,6 +34,13 @@ def cells(row: Row) -> int:
     if row.parts and isinstance(row.parts[-1], list):
         size += sum(map(len, filter(None, row.parts[-1])))
     return size
+
+
+class Receiver(Protocol):
+    """What takes every row as it is published: at once, never waiting, never raising."""
+
+    def put(self, row: Row) -> None:
+        """Take a row; from any thread."""
 
 
 class Subscription:
@@ -109,7 +116,7 @@ class Hub:
 
     def __init__(self, on_drop: Callable[[Dropped], None] | None = None) -> None:
         self.latest = Latest()
-        self._subscriptions: tuple[Subscription, ...] = ()
+        self._subscriptions: tuple[Receiver, ...] = ()
         self._accountable: tuple[Subscription, ...] = ()
         self._on_drop = on_drop
 
@@ -122,16 +129,16 @@ class Hub:
         self.attach(subscription)
         return subscription
 
-    def attach(self, subscription: Subscription) -> None:
+    def attach(self, receiver: Receiver) -> None:
         """Give a queue of one's own making all rows published from now on.
 
         What it has to give up is its owner's business, and no loss.
         """
-        self._subscriptions = (*self._subscriptions, subscription)
+        self._subscriptions = (*self._subscriptions, receiver)
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, receiver: Receiver) -> None:
         """Take no more rows."""
-        self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+        self._subscriptions = tuple(s for s in self._subscriptions if s is not receiver)
 
     def publish(self, row: Row) -> None:
         """Hand a row to every subscriber; from any thread, never waiting for one."""

@@ -27,6 +27,10 @@ class Latest:
             if device is None or row.table.device == device:
                 yield row
 
+    def drop(self, table: Table) -> None:
+        """There is no newest row of this table any more."""
+        self._rows.pop(table, None)
+
     def forget(self, device: str) -> None:
         """Drop a device's rows (it was removed from the configuration)."""
         for table in [t for t in self._rows if t.device == device]:

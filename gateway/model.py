@@ -28,7 +28,7 @@ Scalar: TypeAlias = float | int | bool | str | None
 ALL = -1
 """Key of ``Row.marks`` for a mark that holds for every column of the row."""
 
-RESERVED = frozenset({"gateway", "device", "module", "time", "_quality"})
+RESERVED = frozenset({"gateway", "device", "module", "channel", "time", "_quality"})
 """Names that a column or a user's label may not have."""
 
 
@@ -83,7 +83,7 @@ class Table:
     """The fixed shape of rows. Two tables are the same only if they are the same object.
 
     ``labels`` are the index labels in the order in which they are written: gateway, device,
-    module where placed, then the user's own, sorted.
+    module where placed or channel where streamed, then the user's own, sorted.
     """
 
     __slots__ = (
@@ -148,10 +148,20 @@ class Table:
         return dict(self.labels).get("module")
 
     @property
+    def channel(self) -> str | None:
+        """Name of the channel whose features the table has, None for other tables."""
+        return dict(self.labels).get("channel")
+
+    @property
+    def part(self) -> str | None:
+        """What tells tables of one name and device apart: the placed module or the channel."""
+        return self.module or self.channel
+
+    @property
     def key(self) -> str:
-        """Name that is unique within the device: ``process`` or ``electricity.meter``."""
-        module = self.module
-        return f"{self.name}.{module}" if module else self.name
+        """Name that is unique within the device: ``process``, ``electricity.meter``, ``vib.DE``."""
+        part = self.part
+        return f"{self.name}.{part}" if part else self.name
 
 
 class Row:
@@ -276,3 +286,41 @@ class Group:
     tables: tuple[Table, ...] = ()
     index: int = 0
     """Position among the device's groups."""
+
+
+@dataclass(slots=True, frozen=True)
+class Channel:
+    """A streamed analogue input."""
+
+    name: str
+    unit: str
+    full_scale: float | None = None
+    """Largest magnitude that the input can show, in the unit; None where it is not known."""
+    noise_floor: float | None = None
+    """Less RMS than this, in the unit, means a shorted or dead sensor; None: not judged."""
+    setup: tuple[tuple[str, str | float | int | bool], ...] = ()
+    """What a number depends on besides the machine: sensitivity, coupling, address..."""
+
+
+@dataclass(slots=True)
+class Block:
+    """A run of samples of all channels of a stream.
+
+    ``data[channel, sample]`` is float32 or float64, C-contiguous, in each channel's unit; it may be
+    written over by the next read.
+    """
+
+    data: Array
+    first: int
+    """Number of the first sample since the connection or the last gap: 0, n, 2n..."""
+    rate_hz: float
+    """The rate that the sample clock really has, as the device says."""
+    gap: str | None = None
+    """Why samples are missing before this block (``overrun``...); None where it goes on."""
+    t0_ns: int = 0
+    """Time of the first sample, UTC; the core fills it in."""
+
+    @property
+    def samples(self) -> int:
+        """Samples of each channel."""
+        return int(self.data.shape[1])

@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway import __version__
-from gateway.acquire import BusWorker, marked
+from gateway.acquire import BusWorker
+from gateway.analysis.aggregates import Aggregator
 from gateway.api.view import HistoryResult
-from gateway.config import Plant
+from gateway.config import BusPlan, Plant
 from gateway.device import DeviceState, count_bad
-from gateway.driver import Driver, PolledDriver, Probe
+from gateway.driver import Driver, PolledDriver, Probe, StreamDriver
 from gateway.errors import DeviceUnavailable, GatewayError
+from gateway.events import EventLog
 from gateway.health import Heartbeats, clock_synchronised, process_status
 from gateway.hub import Dropped, Hub
 from gateway.latest import Latest
@@ -27,8 +29,14 @@ from gateway.model import Mark, Quality, Row
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
 from gateway.sinks.historian import HistorianSink
 from gateway.spool import Spool
+from gateway.streaming import StreamWorker
+from gateway.streams import Streams
 from gateway.terminal import duration
+from gateway.worker import Worker, marked
 from gateway.writer import Writer
+
+if TYPE_CHECKING:  # scipy is loaded only where there is a stream
+    from gateway.analysis.looks import Spectra, Waveform
 
 T = TypeVar("T")
 
@@ -48,6 +56,7 @@ class Runtime:
         self.heartbeats = Heartbeats()
         self.hub = Hub(self._dropped)
         self.ledger = LossLedger(self.hub.publish, plant.name)
+        self.events = EventLog(self.hub.publish, plant.name)
         self.clock_synchronised: bool | None = clock_synchronised()
         self.sinks: dict[str, Sink] = {}
         self.writers: dict[str, Writer] = {}
@@ -55,20 +64,27 @@ class Runtime:
             sink = find_sink(config.type)(name, config, plant.state_dir)
             self.sinks[name] = sink
             self.writers[name] = self._writer(name, sink)
-        self.workers: dict[str, BusWorker] = {}
-        self._worker_of: dict[str, BusWorker] = {}
+        if plant.aggregates:
+            self.hub.attach(Aggregator(plant.aggregates, self.hub.publish))
+        self.streams = Streams(plant.streams, self.hub)
+        self.workers: dict[str, Worker] = {}
+        self._worker_of: dict[str, Worker] = {}
         for i, bus in enumerate(plant.buses):
-            polled = [d for d in bus.devices if isinstance(d, PolledDriver)]
-            worker = BusWorker(
-                bus.name,
-                polled,
-                self.hub.publish,
-                self.heartbeats,
-                phase=i / len(plant.buses),
-                whole_mark=self._clock_mark,
-            )
+            worker = self._worker(bus, i / len(plant.buses))
             self.workers[bus.name] = worker
-            self._worker_of.update({d.name: worker for d in polled})
+            self._worker_of.update({d.name: worker for d in bus.devices})
+
+    def _worker(self, bus: BusPlan, phase: float) -> Worker:
+        publish, heartbeats = self.hub.publish, self.heartbeats
+        first = bus.devices[0]
+        if isinstance(first, StreamDriver):
+            consumer = self.streams.consumer(first.name)
+            return StreamWorker(
+                first, consumer, publish, heartbeats, on_event=self.events.record
+            )
+        polled = [d for d in bus.devices if isinstance(d, PolledDriver)]
+        mark = self._clock_mark
+        return BusWorker(bus.name, polled, publish, heartbeats, phase=phase, whole_mark=mark)
 
     def _writer(self, name: str, sink: Sink) -> Writer:
         subscription = self.hub.subscribe(name, wake_at=self.plant.writer.batch_rows)
@@ -126,7 +142,13 @@ class Runtime:
         return self.plant.devices
 
     def read_device(self, name: str) -> list[Row]:
-        """Read every group once, in the thread of the device's bus, between two polls."""
+        """Read every group once, in the thread of the device's bus, between two polls.
+
+        Of a device that streams: the newest rows, which are not older than a hop.
+        """
+        if isinstance(self.plant.devices.get(name), StreamDriver):
+            self._call(name, lambda _: None)  # raises where it is not connected
+            return list(self.latest.rows(name))
         rows = self._call(
             name, lambda driver: [row for group in driver.groups for row in driver.read(group)]
         )
@@ -135,9 +157,10 @@ class Runtime:
 
     def probe_device(self, name: str, address: str) -> Probe:
         """Read one address once, in the thread of the device's bus."""
-        return self._call(name, lambda driver: driver.probe(address))
+        found: Probe = self._call(name, lambda driver: driver.probe(address))
+        return found
 
-    def _call(self, name: str, work: Callable[[PolledDriver], T]) -> T:
+    def _call(self, name: str, work: Callable[[Any], T]) -> T:
         worker = self._worker_of.get(name)
         if worker is None:
             raise GatewayError(f"device '{name}' is disabled in the configuration")
@@ -167,6 +190,18 @@ class Runtime:
     def _historian(self) -> HistorianSink | None:
         return next((s for s in self.sinks.values() if isinstance(s, HistorianSink)), None)
 
+    def waveform(self, device: str, channel: str, seconds: float | None) -> Waveform:
+        """The newest samples of a channel that streams."""
+        return self.streams.waveform(device, channel, seconds)
+
+    def spectra(self, device: str, channel: str) -> Spectra:
+        """The spectra of the newest window of a channel."""
+        return self.streams.spectra(device, channel)
+
+    def capture(self, device: str, channel: str, seconds: float | None) -> bytes:
+        """The newest samples of a channel as a file."""
+        return self.streams.capture(device, channel, seconds)
+
     def first_round_done(self) -> bool:
         """Whether every device has been read once, or has failed with a reason."""
         return all(d.attempted for w in self.workers.values() for d in w.devices)
@@ -184,7 +219,7 @@ class Runtime:
     def status(self) -> dict[str, Any]:
         """The status document; see `gateway.api.view`."""
         devices = {
-            d.name: self._device_status(worker.name, d)
+            d.name: self._device_status(worker, d)
             for worker in self.workers.values()
             for d in worker.devices
         }
@@ -211,16 +246,18 @@ class Runtime:
             "clock": {"synchronised": self.clock_synchronised},
         }
 
-    def _device_status(self, bus: str, device: DeviceState) -> dict[str, Any]:
+    def _device_status(self, worker: Worker, device: DeviceState) -> dict[str, Any]:
         tags = sum(len(t.columns) for g in device.driver.groups for t in g.tables)
         tags_bad = sum(count_bad(row) for row in self.latest.rows(device.name))
         state: str = device.state
         if state == "good" and (tags_bad or device.quarantined):
             state = "degraded"
         facts = dict(device.facts)
+        if isinstance(worker, StreamWorker):
+            facts["stream"] = worker.status()
         return {
             "driver": device.driver.config.driver,
-            "bus": bus,
+            "bus": worker.name,
             "state": state,
             "reason": device.reason,
             "since_s": round(time.monotonic() - device.since, 1),

@@ -7,14 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
-from pydantic import Field
 
+from drivers.mock.channels import MockChannel
 from drivers.mock.rows import Shape, TableSignals, Windows
-from drivers.mock.signals import Delay, Dropout, Window
+from drivers.mock.settings import STREAM_ONLY, MockConfig
 from drivers.mock.standin import likely_shapes
+from drivers.mock.stream import MockStreamDriver
 from drivers.mock.tags import MockTag, parse_table
 from drivers.mock.waves import draw, uniform
 from gateway.driver import (
@@ -24,30 +25,12 @@ from gateway.driver import (
     PlannedRequest,
     PolledDriver,
     Probe,
+    StreamDriver,
 )
 from gateway.errors import ConfigError, DeviceUnavailable, Fault, Place
 from gateway.model import Group, Row, Scalar, Table, bad_row
 
 _NAMES = {"f4": "real", "f8": "lreal", "i8": "lint", "u8": "ulint", "b1": "bool", "str": "string"}
-
-
-class MockConfig(DeviceConfig):
-    """A device of the mock driver. Its faults come in windows that depend on seed and time."""
-
-    seed: int = Field(1, description="Another seed gives other phases, noise and random values.")
-    latency_s: Annotated[float, Field(ge=0, le=60)] = Field(
-        0.0, description="Time that every poll takes, in seconds."
-    )
-    jitter_s: Annotated[float, Field(ge=0, le=60)] = Field(
-        0.0, description="A random part of this is added to the latency, in seconds."
-    )
-    disconnect: Window | None = Field(
-        None, description="Times without a connection: it is closed, and new ones are refused."
-    )
-    delay: Delay | None = Field(None, description="Times in which polls take longer.")
-    dropout: Dropout | None = Field(
-        None, description="Times in which polls are answered, but without values."
-    )
 
 
 class MockDriver(PolledDriver):
@@ -59,6 +42,7 @@ class MockDriver(PolledDriver):
 
     config_class = MockConfig
     tag_class = MockTag
+    channel_class = MockChannel
 
     def __init__(
         self, name: str, config: DeviceConfig, device_map: DeviceMap, bus: Any = None
@@ -76,21 +60,25 @@ class MockDriver(PolledDriver):
             groups.append(Group(spec.name, spec.interval_s, tables, index))
             shapes.append([its_shapes for _, its_shapes in parsed])
         self.groups = tuple(groups)
-        faults += self._unknown_groups(device_map)
+        faults += self._useless_settings(device_map)
         if faults:
             raise ConfigError(faults)
         self._prepare(config, shapes)
 
     @classmethod
-    def stand_in(cls, driver: Driver) -> MockDriver:
-        """A mock in place of a device: same name, groups and tables, likely signals.
+    def for_map(cls, device_map: DeviceMap) -> type[Driver]:
+        """`MockStreamDriver` where the map has a stream."""
+        return cls if device_map.stream is None else MockStreamDriver
+
+    @classmethod
+    def stand_in(cls, driver: Driver) -> MockDriver | MockStreamDriver:
+        """A mock in place of a device: same name, groups and tables or channels, likely signals.
 
         A mock is its own stand-in: it keeps its signals and faults.
         """
-        if isinstance(driver, MockDriver):
+        if isinstance(driver, (MockDriver, MockStreamDriver)):
             return driver
         real = driver.config
-        mock = cls.__new__(cls)
         config = MockConfig.model_validate(
             {
                 **real.model_dump(include={"map", "labels", "enabled", "timeout_s"}),
@@ -98,6 +86,9 @@ class MockDriver(PolledDriver):
                 "with": real.with_,
             }
         )
+        if isinstance(driver, StreamDriver):
+            return MockStreamDriver.stand_in(driver, config)
+        mock = cls.__new__(cls)
         PolledDriver.__init__(mock, driver.name, config, DeviceMap(str(real.map)))
         mock.groups = driver.groups
         shapes = [[likely_shapes(table) for table in group.tables] for group in driver.groups]
@@ -121,9 +112,13 @@ class MockDriver(PolledDriver):
             if (window := getattr(self._settings, fault)) is not None
         }
 
-    def _unknown_groups(self, device_map: DeviceMap) -> list[Fault]:
+    def _useless_settings(self, device_map: DeviceMap) -> list[Fault]:
         known = [group.name for group in self.groups]
         faults = []
+        for key in STREAM_ONLY:
+            if key in self.config.model_fields_set:
+                place = Place(device_map.file, 0, 0, f"devices.{self.name}.{key}")
+                faults.append(place.fault("this map has tags to poll; only a stream has it"))
         for fault in ("delay", "dropout"):
             window = getattr(self.config, fault, None)
             for name in window.groups if window else ():

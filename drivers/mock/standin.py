@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar
 
+from drivers.mock.channels import Mixture
 from drivers.mock.rows import Shape
 from drivers.mock.signals import Counter, Signal, Sine, Square, Steps, Walk
 from gateway.decode import Scaling
@@ -35,6 +36,9 @@ _LEVELS: dict[str, tuple[float, float, float]] = {
     "s": (12, 3, 0.1), "ms": (40, 10, 1), "factor": (3, 0.4, 0.05),
 }  # fmt: skip
 """Unit -> middle, swing, noise."""
+
+_STREAMED = {"g": 1.0, "m/s2": 9.80665, "mm/s": 10.0}
+"""Unit of a vibration -> what is about as much as 1 g."""
 
 _BY_WORD = {
     "temperature": "degC", "temp": "degC", "pressure": "bar", "humidity": "%", "level": "%",
@@ -71,6 +75,28 @@ def likely_signal(name: str, kind: Kind, unit: str | None) -> Signal:
         return _make(Counter, "counter", rate_per_s=0.5)
     by_word = [_BY_WORD[word] for word in sorted(words & _BY_WORD.keys())]
     return _level(by_word[0] if by_word and unit is None else "", kind)
+
+
+def likely_stream(unit: str, rate_hz: float) -> Any:
+    """What a channel of this unit may show: a pump, a slow temperature, a small sine."""
+    slow_hz = min(1.0 / 600.0, rate_hz / 100.0)
+    parts: list[dict[str, Any]]
+    if unit in _STREAMED and rate_hz > 200.0:
+        one_g = _STREAMED[unit]
+        parts = [
+            {
+                "kind": "shaft", "speed_hz": 24.7, "imbalance": 0.08 * one_g,
+                "misalignment_2x": 0.03 * one_g, "noise": 0.02 * one_g,
+            }
+        ]  # fmt: skip
+    elif unit in _LEVELS and unit not in ("V", *_STREAMED):
+        middle, swing, noise = _LEVELS[unit]
+        tone = {"hz": slow_hz, "amplitude": swing}
+        parts = [{"kind": "sines", "mean": middle, "tones": [tone], "noise": noise}]
+    else:
+        tone = {"hz": min(5.0, rate_hz / 20.0), "amplitude": 0.1}
+        parts = [{"kind": "sines", "tones": [tone], "noise": 0.001}]
+    return Mixture.model_validate({"kind": "sum", "of": parts}).of[0]
 
 
 def _level(unit: str, kind: Kind) -> Signal:

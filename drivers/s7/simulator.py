@@ -7,7 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,26 @@ if TYPE_CHECKING:
     from drivers.s7.driver import S7Driver
 
 _CLOCKS = ("time", "ltime", "tod", "ltod")
+
+_LEVELS = {
+    "rpm": (1480.0, 15.0), "degC": (60.0, 8.0), "bar": (6.0, 0.5), "Hz": (50.0, 0.05),
+    "V": (230.0, 3.0), "A": (40.0, 15.0), "kW": (50.0, 20.0), "m3/h": (12.0, 3.0),
+    "mm/s": (2.0, 0.8),
+}  # fmt: skip
+"""Unit of a float -> middle and swing, so that rules and limits can be rehearsed."""
+
+_ANY_LEVEL = (50.0, 40.0)
+_ON = ("running", "run", "on", "ready", "enabled")
+"""Bits of these names are on for 50 s of every minute; others toggle every few seconds."""
+
+
+class _Place(NamedTuple):
+    """Where a value stands, and what it should look like."""
+
+    start: int
+    size: int
+    level: tuple[float, float]
+    is_on: bool
 
 
 class S7Simulation(Simulation):
@@ -53,12 +73,20 @@ class _Cpu:
     """The memory of one device, and what moves in it."""
 
     def __init__(self, device: S7Driver, port: int | None) -> None:
-        places: dict[tuple[Space, int], list[tuple[int, int]]] = {}
-        for space, code, start, size in device.values():
-            places.setdefault((space, code), []).append((start, size))
+        places: dict[tuple[Space, int], list[_Place]] = {}
+        columns = [
+            column
+            for group in device.groups
+            for table in group.tables
+            for column in zip(table.columns, table.units, strict=True)
+        ]
+        for (space, code, start, size), (name, unit) in zip(device.values(), columns, strict=True):
+            level = _LEVELS.get(unit or "", _ANY_LEVEL)
+            place = _Place(start, size, level, name.lower() in _ON)
+            places.setdefault((space, code), []).append(place)
         sizes: dict[Space, int] = {}
         for (space, _), found in places.items():
-            sizes[space] = max(sizes.get(space, 0), *(start + size for start, size in found))
+            sizes[space] = max(sizes.get(space, 0), *(p.start + p.size for p in found))
         memory: Memory = {
             (AREA_CODES[space.area], space.db): bytearray(size + size % 2)
             for space, size in sizes.items()
@@ -79,16 +107,18 @@ class _Cpu:
 
 
 def _mover(
-    space: Space, code: int, places: list[tuple[int, int]], raw: Array
+    space: Space, code: int, places: list[_Place], raw: Array
 ) -> Callable[[float], None]:
     """What writes all values of one type in one area."""
-    starts = np.array([start for start, _ in places], "i8")
+    starts = np.array([p.start for p in places], "i8")
     number = np.arange(len(places), dtype="f8")
     if code < 8:
         mask, rest = np.uint8(1 << code), np.uint8(~(1 << code) & 0xFF)
+        steady = np.array([p.is_on for p in places], "b1")
 
         def toggle(time_s: float) -> None:
             on = (time_s // (2 + number % 5) + number) % 2 == 1
+            on = np.where(steady, time_s % 60 < 50, on)
             raw[starts] = raw[starts] & rest | np.where(on, mask, np.uint8(0))
 
         return toggle
@@ -97,9 +127,10 @@ def _mover(
     if kind is not None and kind.wire.order and space.area != "C":
         size, wire_type = kind.size, np.dtype(f">{kind.wire.dtype}")
         index = starts[:, None] + np.arange(size)
+        level = np.array([p.level for p in places]).T
 
         def count(time_s: float) -> None:
-            values = _numbers(name, wire_type, number, time_s).astype(wire_type)
+            values = _numbers(name, wire_type, number, level, time_s).astype(wire_type)
             raw[index] = values.view("u1").reshape(-1, size)
 
         return count
@@ -108,14 +139,16 @@ def _mover(
     begun = datetime.now()
 
     def tell(time_s: float) -> None:
-        for i, (start, size) in enumerate(places):
-            value = _encoded(name, size, i, time_s, begun)
-            raw[start : start + len(value)] = np.frombuffer(value, "u1")
+        for i, place in enumerate(places):
+            value = _encoded(name, place.size, i, time_s, begun)
+            raw[place.start : place.start + len(value)] = np.frombuffer(value, "u1")
 
     return tell
 
 
-def _numbers(name: str, wire: np.dtype[Any], number: Array, time_s: float) -> Array:
+def _numbers(
+    name: str, wire: np.dtype[Any], number: Array, level: Array, time_s: float
+) -> Array:
     """Sines for floats and 16-bit numbers, clocks for times, counters for all others."""
     if name in _CLOCKS:
         per_s = 10**9 if name.startswith("l") else 1000
@@ -124,7 +157,7 @@ def _numbers(name: str, wire: np.dtype[Any], number: Array, time_s: float) -> Ar
     if wire.kind == "f" or wire.itemsize == 2:
         period_s = 10.0 + number % 7 * 5.0
         wave = np.sin(2 * math.pi * time_s / period_s + 0.7 * number)
-        return 500 + 400 * wave if wire.itemsize == 2 else 50 + 40 * wave
+        return 500 + 400 * wave if wire.itemsize == 2 else level[0] + level[1] * wave
     counted: Array = (np.int64(time_s * 10) + 7 * number.astype("i8")) % (
         100 if wire.itemsize == 1 else 1_000_000_000
     )

@@ -18,6 +18,7 @@ from gateway.api.snapshot import add_snapshot
 from gateway.api.tail import Tails
 from gateway.api.times import EXPECTED, parse_time
 from gateway.api.view import GatewayView
+from gateway.api.waveforms import add_waveforms
 from gateway.driver import Driver
 from gateway.errors import AddressRefused, DeviceUnavailable, GatewayError, SinkUnavailable
 from gateway.model import Table
@@ -72,6 +73,7 @@ def make_router(view: GatewayView, tails: Tails, blocking: Blocking) -> APIRoute
     _values(router, view, tails)
     _questions(router, view, blocking)
     add_snapshot(router, view, blocking, _errors(401, 403, 404, 503))
+    add_waveforms(router, view, blocking, _errors(401, 403, 404, 503))
     return router
 
 

@@ -260,3 +260,32 @@ TAIL_LINE = {"oneOf": [reference(TagValue), reference(Dropped)]}
 
 ONLY_REFERRED: tuple[type[BaseModel], ...] = (ErrorBody, Dropped)
 """Shapes that no route returns as its whole answer."""
+
+
+class Waveform(_Shape):
+    """The newest samples of one channel."""
+
+    device: str
+    channel: str
+    unit: str
+    rate_hz: float
+    time_ns: int = Field(description="Time of the last sample, ns since 1970 UTC.")
+    samples: list[float]
+    setup: dict[str, Any] = Field(description="What the numbers depend on besides the machine.")
+
+
+class Spectrum(_Shape):
+    """Spectrum and envelope spectrum of the newest window of one channel."""
+
+    device: str
+    channel: str
+    unit: str
+    rate_hz: float
+    time_ns: int = Field(description="Time of the last sample, ns since 1970 UTC.")
+    line_hz: float = Field(description="Distance of two lines; the first is 0 Hz.")
+    amplitude: list[float] = Field(description="Peak amplitude of each line, Hann window.")
+    envelope: list[float] = Field(
+        description="Amplitude of each line of the squared envelope, in the unit squared."
+    )
+    features: dict[str, float | None] = Field(description="The features of this window.")
+    setup: dict[str, Any] = Field(description="What the numbers depend on besides the machine.")

@@ -10,7 +10,7 @@ from gateway.driver import Driver, Probe
 from gateway.hub import Hub
 from gateway.latest import Latest
 from gateway.losses import LossLedger
-from gateway.model import Row, Scalar
+from gateway.model import Array, Row, Scalar
 
 
 class HistoryResult(Protocol):
@@ -41,8 +41,33 @@ class HistoryResult(Protocol):
         """(time_ns, value, quality) of each point, oldest first."""
 
 
+class WaveformResult(Protocol):
+    """The newest samples of a channel: `gateway.analysis.looks.Waveform`."""
+
+    device: str
+    channel: str
+    unit: str
+    rate_hz: float
+    time_ns: int
+    samples: Array
+    setup: dict[str, Any]
+
+
+class SpectraResult(Protocol):
+    """The spectra of a channel's newest window: `gateway.analysis.looks.Spectra`."""
+
+    @property
+    def waveform(self) -> WaveformResult:
+        """The window."""
+
+    line_hz: float
+    amplitude: Array
+    envelope: Array
+    features: dict[str, float | None]
+
+
 class GatewayView(Protocol):
-    """The running gateway. Nothing here changes it, and only three methods may block."""
+    """The running gateway. Nothing here changes it, and only those that say so may block."""
 
     hub: Hub
     ledger: LossLedger
@@ -85,3 +110,12 @@ class GatewayView(Protocol):
         GatewayError for a name that the historian does not know, SinkUnavailable where it cannot
         answer now.
         """
+
+    def waveform(self, device: str, channel: str, seconds: float | None) -> WaveformResult:
+        """The newest samples of a channel. Blocks; GatewayError, or DeviceUnavailable: none yet."""
+
+    def spectra(self, device: str, channel: str) -> SpectraResult:
+        """The spectra of a channel's newest window. Blocks; raises as `waveform`."""
+
+    def capture(self, device: str, channel: str, seconds: float | None) -> bytes:
+        """The newest samples as an ``.npz`` file. Blocks; raises as `waveform`."""

@@ -131,14 +131,13 @@ def _sink_text(sink: dict[str, Any]) -> str:
 
 
 def _plans(plant: Plant) -> Iterator[tuple[str, list[DevicePlan]]]:
-    """The plans of all enabled polled devices, bus by bus."""
+    """The plans of all enabled devices, bus by bus."""
     from gateway.commands.planning import plan_device
-    from gateway.driver import PolledDriver
 
     for bus in plant.buses:
-        polled = [d for d in bus.devices if isinstance(d, PolledDriver) and d.config.enabled]
-        if polled:
-            yield bus.name, [plan_device(driver) for driver in polled]
+        enabled = [d for d in bus.devices if d.config.enabled]
+        if enabled:
+            yield bus.name, [plan_device(driver) for driver in enabled]
 
 
 def plan(
@@ -154,6 +153,7 @@ def plan(
     The actual requests, their bytes, and the estimated time of a poll against its interval.
     """
     from gateway.commands.planning import device_lines, device_object, overloads
+    from gateway.commands.streamplan import stream_lines, stream_object
     from gateway.config import load
 
     plant = load(file)
@@ -162,7 +162,13 @@ def plan(
     for bus, plans in _plans(plant):
         wanted = [p for p in plans if device in (None, p.driver.name)]
         for each in wanted:
-            if as_json:
+            stream = plant.streams.get(each.driver.name)
+            if stream is not None:
+                if as_json:
+                    out_json(stream_object(each, stream))
+                else:
+                    out(stream_lines(each, stream))
+            elif as_json:
                 out_json(device_object(each))
             else:
                 out(device_lines(each))

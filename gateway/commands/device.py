@@ -60,14 +60,21 @@ def read(
     groups = _groups(driver, group)
     client = None if on_sim else _running(plant, device)
     if client is not None:
-        keys = {(table.name, table.module) for each in groups for table in each.tables}
+        keys = {table.key for each in groups for table in each.tables}
         answer = client.get_json("/v1/read", {"device": device}, timeout_s=ASK_S)
-        values = [v for v in answer["values"] if (v["table"], v["labels"].get("module")) in keys]
+        values = [v for v in answer["values"] if _key(v) in keys]
     else:
+        from gateway.driver import StreamDriver
         from gateway.rowjson import row_objects
 
         _use_simulator(driver, file, on_sim)
-        values = [value for row in read_once(driver, groups) for value in row_objects(row)]
+        if isinstance(driver, StreamDriver):
+            from gateway.commands.streamread import read_stream
+
+            rows = read_stream(driver, plant.streams[device])
+        else:
+            rows = read_once(driver, groups)
+        values = [value for row in rows for value in row_objects(row)]
     if as_json:
         for value in values:
             out_json(value)
@@ -129,7 +136,7 @@ def read_once(driver: Driver, groups: Sequence[Group]) -> list[Row]:
     from gateway.driver import PolledDriver
 
     if not isinstance(driver, PolledDriver):
-        raise GatewayError(f"device '{driver.name}' streams; it cannot be read once")
+        raise GatewayError(f"device '{driver.name}' streams; it has no groups to read")
     rows: list[Row] = []
     try:
         driver.connect()
@@ -158,6 +165,12 @@ def _load(file: Path, device: str) -> tuple[Plant, Driver]:
     if device not in plant.devices:
         raise WrongUsage(f"{file} has no device '{device}'; {nearest(device, plant.devices)}")
     return plant, plant.devices[device]
+
+
+def _key(value: dict[str, Any]) -> str:
+    """The table's key, as `Table.key` has it."""
+    part = value["labels"].get("module") or value["labels"].get("channel")
+    return f"{value['table']}.{part}" if part else str(value["table"])
 
 
 def _groups(driver: Driver, names: Sequence[str] | None) -> list[Group]:

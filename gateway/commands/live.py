@@ -209,7 +209,13 @@ def value_line(value: Mapping[str, Any]) -> str:
     """One value for people: ``10:31:02.123 press_1/process force 12.5 kN``."""
     labels = value["labels"]
     where = "/".join(
-        part for part in (labels.get("device"), value["table"], labels.get("module")) if part
+        part
+        for part in (
+            labels.get("device"),
+            value["table"],
+            labels.get("module") or labels.get("channel"),
+        )
+        if part
     )
     when = datetime.fromtimestamp(value["time_ns"] / 1e9).strftime("%H:%M:%S.%f")[:-3]
     text = f"{when} {printable(where)} {printable(value['tag'])} {shown(value['value'])}"

@@ -104,7 +104,7 @@ class GroupPlan(NamedTuple):
 class DevicePlan(NamedTuple):
     """The plans of all groups of one device."""
 
-    driver: PolledDriver
+    driver: Driver
     line: Line
     groups: list[GroupPlan]
 
@@ -124,12 +124,15 @@ class DevicePlan(NamedTuple):
         return sum(group.tags / group.group.interval_s for group in self.groups)
 
 
-def plan_device(driver: PolledDriver) -> DevicePlan:
-    """The plan of a device that is not connected; the limits are the usual ones."""
+def plan_device(driver: Driver) -> DevicePlan:
+    """The plan of a device that is not connected; the limits are the usual ones.
+
+    A device that streams asks for nothing: its groups have no requests.
+    """
     line = line_of(driver)
     groups = []
     for group in driver.groups:
-        requests = driver.plan(group)
+        requests = driver.plan(group) if isinstance(driver, PolledDriver) else []
         groups.append(GroupPlan(group, requests, sum(line.request_s(r) for r in requests)))
     return DevicePlan(driver, line, groups)
 

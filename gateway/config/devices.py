@@ -11,8 +11,16 @@ from gateway.config.mapreader import read_map
 from gateway.config.maps import Labels, SourceMap
 from gateway.config.namedfiles import with_files
 from gateway.config.plant import BusPlan
+from gateway.config.streams import Planner, StreamRequest
 from gateway.config.validation import S, name_fault, near_name, nearest
-from gateway.driver import DeviceConfig, DeviceMap, Driver, find_driver, installed_drivers
+from gateway.driver import (
+    DeviceConfig,
+    DeviceMap,
+    Driver,
+    StreamDriver,
+    find_driver,
+    installed_drivers,
+)
 from gateway.errors import ConfigError, Fault, GatewayError
 from gateway.model import RESERVED
 from gateway.yamlfile.document import Path_, Section, tidy
@@ -39,6 +47,8 @@ class DeviceLoader:
         self.devices: dict[str, Driver] = {}
         self.files: list[Path] = []
         self.warnings: list[str] = []
+        self.planner = Planner(file.faults)
+        self._requests: list[StreamRequest] = []
         self._file = file
         self._folder = folder
         self._gateway = gateway
@@ -55,6 +65,9 @@ class DeviceLoader:
             self._device(name, section)
         for found in self._maps.values():
             self._file.faults += found.faults if isinstance(found, SourceMap) else ()
+        polled = [t for d in self.devices.values() for g in d.groups for t in g.tables]
+        for request in self._requests:
+            self.planner.plan_stream(request, polled)
 
     def plan(self) -> list[BusPlan]:
         """What each thread polls."""
@@ -177,6 +190,12 @@ class DeviceLoader:
         labels = (("gateway", self._gateway), ("device", name), *users)
         device_map = source.apply(name, labels, values)
         self._build(driver, config, device_map, source, name, is_sound=sound is not None)
+        built = self.devices.get(name)
+        if isinstance(built, StreamDriver) and source.stream is not None:
+            request = StreamRequest(built, source, source.stream, values, labels)
+            self._requests.append(request)
+        elif built is not None:
+            self.planner.plan_aggregates(built, source, labels)
 
     def _map(self, section: Section, path: Path_) -> SourceMap | None:
         given = section.get("map")
@@ -232,8 +251,10 @@ class DeviceLoader:
         bus = self._buses.get(on_bus) if isinstance(on_bus, str) else None
         if on_bus is not None and bus is None:
             is_sound = False
+        if source.stream is not None and device_map.stream is None:
+            return
         try:
-            self.devices[name] = driver(name, config, device_map, bus)
+            self.devices[name] = driver.for_map(device_map)(name, config, device_map, bus)
         except ConfigError as error:
             placed = [self._placed(fault, ("devices", name)) for fault in error.faults]
             found = [source.pinpoint(fault, device_map) for fault in placed]

@@ -72,6 +72,8 @@ class _Loader(Collector):
             sinks={n: sink for n, sink in sinks.items() if sink is not None},
             buses=devices.plan(),
             devices=devices.devices,
+            streams=devices.planner.streams,
+            aggregates=devices.planner.aggregates,
             files=[self._path, *devices.files],
             warnings=devices.warnings,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.config.collect import Collector
 from gateway.config.maps import (
-    BRACES,
     GroupConfig,
     Grouped,
     MapConfig,
@@ -19,13 +17,13 @@ from gateway.config.maps import (
     PlacedModule,
     SourceMap,
 )
+from gateway.config.placeholders import names_in
+from gateway.config.streamreader import read_stream
 from gateway.config.validation import name_fault, nearest, outline
 from gateway.driver import Driver, Tag, TagConfig
 from gateway.errors import GatewayError, Place
 from gateway.yamlfile import read_yaml
 from gateway.yamlfile.document import Document, Path_, Section
-
-_PLACEHOLDER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read_map(path: Path, find_driver: Callable[[str], type[Driver]]) -> SourceMap:
@@ -49,16 +47,33 @@ class _Reader(Collector):
     def read(self) -> None:
         """Fill the map."""
         root = self.document.root
-        self.validate(MapConfig, outline(root, "modules", "groups"), ())
+        # a stream has keys that must be given: it is read by itself
+        bare = outline(root, "modules", "groups")
+        if isinstance(bare.get("stream"), Section):
+            del bare["stream"]
+        self.validate(MapConfig, bare, ())
         name = root.get("driver")
         if not isinstance(name, str):
+            if "groups" not in root and "stream" not in root:
+                self._missing("groups")
             return
         self.map.driver = name
         try:
-            self._tag_class = self._find_driver(name).tag_class
+            driver = self._find_driver(name)
         except GatewayError as error:
             self.fault(("driver",), str(error))
             return
+        if "stream" in root:
+            self._read_stream(driver)
+            return
+        if "groups" not in root:
+            self._missing("groups" if driver.tag_class else "stream")
+            return
+        if driver.tag_class is None:
+            message = f"driver '{name}' only streams; use `stream:` with channels"
+            self.fault(("groups",), message, key=True)
+            return
+        self._tag_class = driver.tag_class
         self._tags = TypeAdapter(dict[str, self._tag_class])  # type: ignore[name-defined]
         for module, section in self.entries(("modules",)):
             tags = self._read_tags(section, ("modules", module))
@@ -77,6 +92,23 @@ class _Reader(Collector):
             for m in self.map.modules
             if m not in used
         ]
+
+    def _missing(self, key: str) -> None:
+        text = MapConfig.model_fields[key].description or ""
+        self.fault((), f"'{key}' is missing; expected: {text[:1].lower()}{text[1:-1]}", key=True)
+
+    def _read_stream(self, driver: type[Driver]) -> None:
+        for other in ("groups", "modules"):
+            if other in self.document.root:
+                message = f"a map has `stream` or `{other}`, not both; make it two maps"
+                self.fault((other,), message, key=True)
+        if driver.channel_class is None:
+            message = f"driver '{self.map.driver}' does not stream; use `groups:` with tags"
+            self.fault(("stream",), message, key=True)
+            return
+        section = self.section(("stream",))
+        if section is not None:
+            self.map.stream = read_stream(self, driver.channel_class, self._note_placeholders)
 
     def _read_tags(self, section: Section, path: Path_) -> list[Tag]:
         if self._tags is None:
@@ -118,9 +150,8 @@ class _Reader(Collector):
         """Remember the placeholders of an address; False where its braces are wrong."""
         if "{" not in text and "}" not in text:
             return True
-        names = BRACES.findall(text)
-        rest = BRACES.sub("", text)
-        if "{" in rest or "}" in rest or not all(map(_PLACEHOLDER.fullmatch, names)):
+        names = names_in(text)
+        if names is None:
             self.fault(path, f"'{text}': expected placeholders such as {{db}}")
             return False
         self.map.uses.update(set(names))
@@ -139,7 +170,7 @@ class _Reader(Collector):
 
     def _read_group(self, name: str, section: Section) -> None:
         path = ("groups", name)
-        config, _ = self.validate(GroupConfig, outline(section, "tags", "modules"), path)
+        config, usable = self.validate(GroupConfig, outline(section, "tags", "modules"), path)
         own = section.get("tags")
         tags = self._read_tags(own, (*path, "tags")) if isinstance(own, Section) else []
         group = Grouped(
@@ -149,6 +180,7 @@ class _Reader(Collector):
             [t for t in tags if self._suits(t, "address")],
             [],
             self.document.place(path, key=True),
+            list(usable.aggregates.items()) if usable else [],
         )
         if config and config.measurement is not None:
             self._check_measurement(config.measurement, (*path, "measurement"))

@@ -10,14 +10,14 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
+from gateway.analysis.settings import AggregateConfig, StreamConfig
+from gateway.config.placeholders import BRACES, fill
+from gateway.config.streamreader import Streamed
 from gateway.driver import DeviceMap, GroupSpec, Settings, TableSpec, Tag, TagConfig
 from gateway.errors import Fault, Place
 from gateway.yamlfile.document import Document, Path_, Section
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
-
-BRACES = re.compile(r"\{([^{}]*)\}")
-"""A placeholder in an address."""
 
 
 class PlacedModule(Settings):
@@ -47,6 +47,11 @@ class GroupConfig(Settings):
     modules: dict[str, PlacedModule] = Field(
         default_factory=dict, description="Modules placed in the group, by name of the instance."
     )
+    aggregates: dict[str, AggregateConfig] = Field(
+        default_factory=dict,
+        description="Statistics of the group's tags over a sliding window; each fills the table "
+        "GROUP_NAME.",
+    )
 
 
 class MapConfig(Settings):
@@ -57,7 +62,12 @@ class MapConfig(Settings):
         default_factory=dict,
         description="Sets of tags at relative addresses (`at:`), by name; groups place them.",
     )
-    groups: dict[str, GroupConfig] = Field(description="What is polled, by name.")
+    groups: dict[str, GroupConfig] = Field(
+        default_factory=dict, description="What is polled, by name."
+    )
+    stream: StreamConfig | None = Field(
+        None, description="What is sampled without a pause; in place of groups."
+    )
 
 
 @dataclass(slots=True)
@@ -81,6 +91,7 @@ class Grouped:
     tags: list[Tag]
     placed: list[Placed]
     place: Place
+    aggregates: list[tuple[str, AggregateConfig]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,6 +102,7 @@ class SourceMap:
     driver: str = ""
     modules: dict[str, list[Tag]] = field(default_factory=dict)
     groups: list[Grouped] = field(default_factory=list)
+    stream: Streamed | None = None
     faults: list[Fault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     placeholders: dict[str, int] = field(default_factory=dict)
@@ -109,7 +121,7 @@ class SourceMap:
             if own:
                 tables.append(TableSpec(group.measurement, labels, own, group.place))
             for placed in group.placed:
-                base = _fill(placed.at, values)
+                base = fill(placed.at, values)
                 if base is None:
                     continue
                 tags = _filled(self.modules[placed.module], values, base)
@@ -118,7 +130,8 @@ class SourceMap:
                     tables.append(TableSpec(placed.measurement, inner, tags, placed.place))
             if tables:
                 groups.append(GroupSpec(group.name, group.interval_s, tables, group.place))
-        return DeviceMap(self.document.file, groups)
+        stream = self.stream.apply(values) if self.stream else None
+        return DeviceMap(self.document.file, groups, stream)
 
     def placeholders_of(self, path: Path_) -> list[str]:
         """The placeholders in the entry at ``path``."""
@@ -155,15 +168,6 @@ class SourceMap:
         return self.document.place(path).fault(fault.message)
 
 
-def _fill(text: str, values: Mapping[str, object]) -> str | None:
-    if "{" not in text:
-        return text
-    names = BRACES.findall(text)
-    if any(name not in values for name in names):
-        return None
-    return BRACES.sub(lambda found: str(values[found[1]]), text)
-
-
 def _filled(tags: list[Tag], values: Mapping[str, object], base: str | None = None) -> list[Tag]:
     out = []
     key = "address" if base is None else "at"
@@ -171,7 +175,7 @@ def _filled(tags: list[Tag], values: Mapping[str, object], base: str | None = No
         given = str(getattr(tag.spec, key) or "")
         spec = tag.spec
         if "{" in given:
-            text = _fill(given, values)
+            text = fill(given, values)
             if text is None:
                 continue
             spec = spec.model_copy(update={key: text})
@@ -192,6 +196,9 @@ def _tag_paths(root: Section) -> Iterator[Path_]:
     for group, section in _sections(root.get("groups")):
         yield from inner(section.get("tags"), "groups", group, "tags")
         yield from inner(section.get("modules"), "groups", group, "modules")
+    stream = root.get("stream")
+    if isinstance(stream, Section):
+        yield from inner(stream.get("channels"), "stream", "channels")
 
 
 def _sections(value: Any) -> Iterator[tuple[str, Section]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
+from gateway.analysis.aggregates import AggregatePlan
+from gateway.analysis.plan import StreamPlan
 from gateway.api.settings import ApiConfig
 from gateway.driver import BusConfig, DeviceConfig, Driver, Settings
 from gateway.sinks import SinkConfig
@@ -82,6 +84,9 @@ class Plant:
     buses: list[BusPlan] = field(default_factory=list)
     devices: dict[str, Driver] = field(default_factory=dict)
     """All devices, those that are not enabled too."""
+    streams: dict[str, StreamPlan] = field(default_factory=dict)
+    """What becomes of the blocks of each device that streams."""
+    aggregates: list[AggregatePlan] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     """All files that were read."""
     warnings: list[str] = field(default_factory=list)

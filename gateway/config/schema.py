@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
+from gateway.analysis.settings import AnalysisConfig, StreamConfig
 from gateway.config.maps import GroupConfig, MapConfig
 from gateway.config.plant import FileConfig
-from gateway.config.reference import reference
+from gateway.config.reference import features, reference
 from gateway.driver import Driver, find_driver, installed_drivers
 from gateway.sinks import find_sink, installed_sinks
 
@@ -32,6 +33,7 @@ _BOUNDS = {
 }
 SCHEMA_DIR = Path("configs/schema")
 REFERENCE = Path("docs/reference-config.md")
+FEATURES = Path("docs/reference-features.md")
 
 
 def json_schema() -> Schema:
@@ -62,14 +64,28 @@ def json_schema() -> Schema:
 
 def map_schema(name: str) -> Schema:
     """The schema of the device maps of one driver."""
-    schema = _of(_map_model(find_driver(name)), "")
+    driver = find_driver(name)
+    schema = _of(_map_model(driver), "")
     _fix(schema, "driver", name)
-    tag = schema["$defs"][find_driver(name).tag_class.__name__]
-    for key in ("address", "at"):  # a number is taken as it is written
-        choices = tag["properties"][key].setdefault("anyOf", [])
-        if {"type": "number"} not in choices:
-            choices[:] = [c for c in choices if c.get("type") != "integer"]
-            choices.insert(1, {"type": "number"})
+    for key in ("modules", "groups"):
+        if driver.tag_class is None:
+            del schema["properties"][key]
+    if driver.channel_class is None:
+        del schema["properties"]["stream"]
+    _drop_unused(schema)
+    if driver.tag_class is not None:
+        tag = schema["$defs"][driver.tag_class.__name__]
+        for key in ("address", "at"):  # a number is taken as it is written
+            choices = tag["properties"][key].setdefault("anyOf", [])
+            if {"type": "number"} not in choices:
+                choices[:] = [c for c in choices if c.get("type") != "integer"]
+                choices.insert(1, {"type": "number"})
+    keys = ["groups"] * (driver.tag_class is not None)
+    keys += ["stream"] * (driver.channel_class is not None)
+    if len(keys) == 1:
+        schema["required"] = [*schema.get("required", ()), *keys]
+    else:
+        schema["oneOf"] = [{"required": [key]} for key in keys]
     return {"$schema": DRAFT, "title": f"Device map of driver {name}", **schema}
 
 
@@ -85,6 +101,7 @@ def generated() -> dict[Path, str]:
     files = {SCHEMA_DIR / name: text for name, text in schema_files().items()}
     maps = {name: map_schema(name) for name in installed_drivers()}
     files[REFERENCE] = reference(json_schema(), maps)
+    files[FEATURES] = features()
     return files
 
 
@@ -105,18 +122,36 @@ def write(root: Path) -> None:
 
 
 def _map_model(driver: type[Driver]) -> type[BaseModel]:
-    tag: Any = driver.tag_class
-    tags: Any = dict[str, tag]
-    group: Any = create_model(
-        "Group", __base__=GroupConfig, tags=(tags, _copy(GroupConfig, "tags"))
-    )
-    group.__doc__ = GroupConfig.__doc__
-    model: type[BaseModel] = create_model(
-        "Map",
-        __base__=MapConfig,
-        modules=(dict[str, tags], _copy(MapConfig, "modules")),
-        groups=(dict[str, group], _copy(MapConfig, "groups")),
-    )
+    fields: dict[str, Any] = {}
+    if driver.tag_class is not None:
+        tags: Any = dict[str, driver.tag_class]  # type: ignore[name-defined]
+        group: Any = create_model(
+            "Group", __base__=GroupConfig, tags=(tags, _copy(GroupConfig, "tags"))
+        )
+        group.__doc__ = GroupConfig.__doc__
+        fields["modules"] = (dict[str, tags], _copy(MapConfig, "modules"))
+        fields["groups"] = (dict[str, group], _copy(MapConfig, "groups"))
+    if driver.channel_class is not None:
+        channel: Any = create_model(
+            driver.channel_class.__name__,
+            __base__=driver.channel_class,
+            analysis=(
+                AnalysisConfig | None,
+                FieldInfo(default=None, description="Where it differs from the stream's."),
+            ),
+        )
+        channel.__doc__ = driver.channel_class.__doc__
+        stream: Any = create_model(
+            "Stream",
+            __base__=StreamConfig,
+            channels=(dict[str, channel], _copy(StreamConfig, "channels")),
+        )
+        stream.__doc__ = StreamConfig.__doc__
+        fields["stream"] = (
+            stream | None,
+            FieldInfo(default=None, description=MapConfig.model_fields["stream"].description),
+        )
+    model: type[BaseModel] = create_model("Map", __base__=MapConfig, **fields)
     model.__doc__ = MapConfig.__doc__
     return model
 
@@ -142,6 +177,14 @@ def _define(definitions: Schema, name: str, model: type[BaseModel]) -> Schema:
     definitions.update(schema.pop("$defs"))
     definitions[name] = schema
     return {"$ref": f"#/$defs/{name}"}
+
+
+def _drop_unused(schema: Schema) -> None:
+    """Remove the definitions that nothing refers to any more."""
+    definitions = schema["$defs"]
+    while unused := [n for n in definitions if f'"#/$defs/{n}"' not in json.dumps(schema)]:
+        for name in unused:
+            del definitions[name]
 
 
 def _fix(schema: Schema, key: str, value: str) -> None:

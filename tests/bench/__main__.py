@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import delivery, loads, read_path
+from tests.bench import delivery, loads, read_path, vibration
 from tests.bench.measure import machine
 
-TABLES = {"read": read_path.table, "loads": loads.table, "delivery": delivery.table}
+TABLES = {
+    "read": read_path.table,
+    "loads": loads.table,
+    "delivery": delivery.table,
+    "vibration": vibration.table,
+}
 
 
 def main(names: list[str]) -> None:

@@ -8,13 +8,21 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 from gateway.config import load
-from gateway.driver import Driver, Endpoint, PolledDriver, find_driver, installed_drivers
+from gateway.driver import (
+    Driver,
+    Endpoint,
+    PolledDriver,
+    StreamDriver,
+    find_driver,
+    installed_drivers,
+)
 from gateway.errors import DeviceUnavailable
-from gateway.model import Quality
+from gateway.model import Quality, Row
 from tests.support import ROOT, free_port
 
 DRIVERS = installed_drivers()
@@ -22,22 +30,37 @@ NETWORKED = [n for n in DRIVERS if find_driver(n).redirect is not Driver.redirec
 
 
 def test_drivers_are_installed() -> None:
-    assert {"s7", "modbus", "mock"} <= set(DRIVERS)
+    assert {"s7", "modbus", "mock", "nidaq"} <= set(DRIVERS)
+
+
+Example: TypeAlias = Callable[[str], dict[str, Driver]]
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Callable[[str], dict[str, PolledDriver]]:
+def example(tmp_path: Path) -> Example:
     """The devices of a driver's own example files, loaded as a user would."""
 
-    def build(name: str) -> dict[str, PolledDriver]:
+    def build(name: str) -> dict[str, Driver]:
         folder = ROOT / "drivers" / name
-        shutil.copy(folder / "example-map.yaml", tmp_path)
-        config = Path(shutil.copy(folder / "example.yaml", tmp_path))
-        devices = load(config).devices
+        for file in folder.glob("example*.yaml"):
+            shutil.copy(file, tmp_path)
+        devices: dict[str, Driver] = {}
+        for file in sorted(folder.glob("example*.yaml")):
+            if "map" not in file.stem:
+                devices |= load(tmp_path / file.name).devices
         assert devices
-        return {n: d for n, d in devices.items() if isinstance(d, PolledDriver)}
+        return {n: d for n, d in devices.items() if d.config.driver == name}
 
     return build
+
+
+def read_once(device: Driver) -> list[Row]:
+    """What a device tells: its rows, or one block."""
+    if isinstance(device, PolledDriver):
+        return [row for group in device.groups for row in device.read(group)]
+    assert isinstance(device, StreamDriver)
+    device.read_block()
+    return []
 
 
 @pytest.fixture
@@ -51,16 +74,18 @@ def silent_listener() -> Iterator[Endpoint]:
 def test_readme_contains_the_example_files(name: str) -> None:
     folder = ROOT / "drivers" / name
     readme = (folder / "README.md").read_text("utf-8")
-    for file in ("example.yaml", "example-map.yaml"):
+    files = [file.name for file in folder.glob("example*.yaml")]
+    assert {"example.yaml", "example-map.yaml"} <= set(files)
+    for file in files:
         assert (folder / file).read_text("utf-8").strip() in readme, f"{file} is not in the README"
 
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_every_setting_is_described(name: str) -> None:
     driver = find_driver(name)
-    classes = [driver.config_class, driver.tag_class]
-    classes += [driver.bus_class] if driver.bus_class else []
-    for settings in classes:
+    for settings in (driver.config_class, driver.tag_class, driver.channel_class, driver.bus_class):
+        if settings is None:
+            continue
         missing = [f for f, info in settings.model_fields.items() if not info.description]
         assert not missing, f"{settings.__name__}: {missing}"
 
@@ -68,7 +93,7 @@ def test_every_setting_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", DRIVERS)
 def test_the_constructor_does_no_input_or_output(
     name: str,
-    example: Callable[[str], dict[str, PolledDriver]],
+    example: Example,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -82,7 +107,7 @@ def test_the_constructor_does_no_input_or_output(
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_close_may_come_first_and_twice(
-    name: str, example: Callable[[str], dict[str, PolledDriver]]
+    name: str, example: Example
 ) -> None:
     for device in example(name).values():
         device.close()
@@ -92,7 +117,7 @@ def test_close_may_come_first_and_twice(
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_a_driver_can_be_pickled_and_keeps_its_tables(
-    name: str, example: Callable[[str], dict[str, PolledDriver]]
+    name: str, example: Example
 ) -> None:
     devices = example(name)
     copy = pickle.loads(pickle.dumps(devices))
@@ -105,17 +130,17 @@ def test_a_driver_can_be_pickled_and_keeps_its_tables(
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_the_plan_names_every_tag_once(
-    name: str, example: Callable[[str], dict[str, PolledDriver]]
+    name: str, example: Example
 ) -> None:
     for device in example(name).values():
-        for group in device.groups:
+        for group in device.groups if isinstance(device, PolledDriver) else ():
             planned = sum(request.tags for request in device.plan(group))
             assert planned == sum(len(table.columns) for table in group.tables)
 
 
 @pytest.mark.parametrize("name", NETWORKED)
 def test_a_refused_connection_is_unavailable_and_may_be_tried_again(
-    name: str, example: Callable[[str], dict[str, PolledDriver]]
+    name: str, example: Example
 ) -> None:
     for device in example(name).values():
         device.redirect(Endpoint("127.0.0.1", free_port()))
@@ -131,7 +156,7 @@ def test_a_refused_connection_is_unavailable_and_may_be_tried_again(
 @pytest.mark.parametrize("name", NETWORKED)
 def test_a_silent_host_is_given_up_within_the_time_out(
     name: str,
-    example: Callable[[str], dict[str, PolledDriver]],
+    example: Example,
     silent_listener: Endpoint,
 ) -> None:
     device = next(iter(example(name).values()))
@@ -139,7 +164,7 @@ def test_a_silent_host_is_given_up_within_the_time_out(
     begun = time.monotonic()
     with pytest.raises(DeviceUnavailable) as caught:
         device.connect()
-        device.read(device.groups[0])
+        read_once(device)
     assert caught.value.reason == "timeout"
     assert time.monotonic() - begun < 2 * device.config.timeout_s + 1
     device.close()
@@ -148,7 +173,7 @@ def test_a_silent_host_is_given_up_within_the_time_out(
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_simulated_devices_are_read_good_and_move(
-    name: str, example: Callable[[str], dict[str, PolledDriver]]
+    name: str, example: Example
 ) -> None:
     devices = example(name)
     simulation = find_driver(name).simulate(list(devices.values()))
@@ -159,10 +184,15 @@ def test_simulated_devices_are_read_good_and_move(
         for device in devices.values():
             device.redirect(simulation.endpoints[device.name])
             device.connect()
-            seen = []
+            seen: list[Any] = []
             for second in (1.0, 7.3):
                 simulation.step(second)
-                rows = [row for group in device.groups for row in device.read(group)]
+                if isinstance(device, StreamDriver):
+                    block = device.read_block()
+                    assert block.data.shape[0] == len(device.channels)
+                    seen.append(block.data.tolist())
+                    continue
+                rows = read_once(device)
                 assert all(
                     row.mark(c) is None for row in rows for c in range(len(row.table.columns))
                 )
@@ -176,12 +206,18 @@ def test_simulated_devices_are_read_good_and_move(
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_rows_come_in_the_order_of_the_tables_with_one_time(
-    name: str, example: Callable[[str], dict[str, PolledDriver]]
+    name: str, example: Example
 ) -> None:
     """On the stand-in for every driver: same tables, names and order as the real one."""
     for device in example(name).values():
         mock = find_driver("mock").stand_in(device)  # type: ignore[attr-defined]
         mock.connect()
+        if isinstance(mock, StreamDriver):
+            assert isinstance(device, StreamDriver)
+            assert mock.channels == device.channels
+            assert mock.read_block().data.shape[0] == len(device.channels)
+            mock.close()
+            continue
         for group in mock.groups:
             rows = mock.read(group)
             assert [row.table for row in rows] == list(group.tables)

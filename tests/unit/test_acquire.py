@@ -66,8 +66,8 @@ class Steps(PolledDriver):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("gateway.acquire.BACKOFF_S", (0.01, 0.05))
-    monkeypatch.setattr("gateway.acquire.BUG_PAUSE_S", 0.05)
+    monkeypatch.setattr("gateway.worker.BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr("gateway.worker.BUG_PAUSE_S", 0.05)
     workers: list[BusWorker] = []
 
     def start(*drivers: PolledDriver) -> tuple[BusWorker, list[Row]]:

@@ -62,7 +62,7 @@ def register(connection: sqlite3.Connection, table: Table) -> Source:
         found = connection.execute(
             "INSERT INTO source (device, table_name, labels, gateway, module)"
             " VALUES (?, ?, ?, ?, ?) RETURNING id",
-            (*key, gateway, table.module),
+            (*key, gateway, table.part),
         ).fetchone()
     (source,) = found
     known: dict[tuple[str, str | None, str], int] = {

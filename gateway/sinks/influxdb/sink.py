@@ -146,8 +146,8 @@ class InfluxSink(RemoteSink):
         """What a payload of one line is about."""
         line = plain_body(body, format)
         measurement, labels, time_ns = lp.identity(line)
-        module = labels.get("module")
-        table = f"{measurement}.{module}" if module else measurement
+        part = labels.get("module") or labels.get("channel")
+        table = f"{measurement}.{part}" if part else measurement
         return Described(labels.get("device", "?"), table, time_ns, lp.count_fields(line))
 
     # -- delivering

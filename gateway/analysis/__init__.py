@@ -1,0 +1,1 @@
+"""From blocks and rows to features: windows, averages, operating states, aggregates, capture."""

@@ -1,0 +1,135 @@
+"""One section of a stream: channels with one recipe, from samples to the rows of a hop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.analysis.averages import Averages
+from gateway.analysis.livetags import LiveTag
+from gateway.analysis.plan import Recipe, Section
+from gateway.analysis.sensors import CLIPPED, Sensors
+from gateway.features.engine import Engine
+from gateway.features.moments import Moments
+from gateway.features.spec import Spec
+from gateway.features.table import features_of
+from gateway.features.zones import zones
+from gateway.latest import Latest
+from gateway.model import ALL, Array, Channel, Mark, Quality, Row, bad, bad_row
+
+ON_PEAKS = frozenset(
+    ("peak", "peak_to_peak", "crest", "kurtosis", "skewness", "shape", "impulse", "clearance")
+)
+"""Features that a clipped sample makes meaningless."""
+
+
+class SectionAnalysis:
+    """Computes the rows of a section at each hop."""
+
+    def __init__(self, section: Section, spec: Spec, channels: list[Channel]) -> None:
+        recipe = section.recipe
+        self.recipe: Recipe = recipe
+        self.section = section
+        self.spec = spec
+        """The recipe's, at the rate that the sample clock really has."""
+        count = len(channels)
+        self.engine = Engine(spec, count)
+        self.moments = Moments(spec, count)
+        self.sensors = Sensors(channels, spec.hops)
+        names = list(self.engine.names)
+        self.averages = Averages(recipe.averages, names, count, spec.hop / spec.rate_hz)
+        self._picked = [names.index(name) for name in recipe.features]
+        self._mean, self._rms = names.index("mean"), names.index("rms")
+        columns = (*recipe.features, *(a.feature for a in recipe.averages))
+        needs = {f.name: f.needs for f in features_of(spec)}
+        self._on_speed = np.array([needs[name] in ("speed", "bearing") for name in columns], "b1")
+        table = section.tables[0]
+        clipped: dict[int, Mark] = {
+            i: bad("clipped") for i, name in enumerate(recipe.features) if name in ON_PEAKS
+        }
+        self._clipped = {**clipped, ALL: CLIPPED}
+        self._has_zone = "zone" in table.columns
+        self._zone_at = table.columns.index("zone") if self._has_zone else -1
+        self._has_state = "state" in table.columns
+        velocity = [i for i, name in enumerate(columns) if name == "velocity_rms"]
+        self._velocity = velocity[-1] if velocity else -1  # the averaged one, where there is one
+        self._names = names
+
+    def reset(self) -> None:
+        """Samples are missing: windows and averages begin anew."""
+        self.moments.reset()
+        self.sensors.reset()
+        self.averages.reset()
+
+    def push(self, hop: Array) -> None:
+        """Take the newest hop of the section's channels, float32 [channel, sample]."""
+        self.moments.push(hop)
+        self.sensors.push(hop)
+
+    def rows(
+        self, older: Array, newer: Array, time_ns: int, state: str, latest: Latest, now_ns: int
+    ) -> list[Row]:
+        """The rows of the window that ends at ``time_ns``: one for each channel."""
+        speed_hz, why = self.speed(latest, now_ns)
+        values = self.engine.compute(older, newer, self.moments, speed_hz)
+        central = self.moments.window()
+        peak = np.maximum(np.abs(central.low), np.abs(central.high))
+        marks = self.sensors.judge(peak, values[:, self._mean], values[:, self._rms])
+        for index, mark in enumerate(marks):
+            if mark is not None:
+                values[index] = np.nan if mark.quality is Quality.BAD else values[index]
+        numbers = np.concatenate((values[:, self._picked], self.averages.update(values)), axis=1)
+        unknown = np.isnan(numbers)
+        stored = np.ascontiguousarray(numbers, np.float32)
+        its_zones = self._zones(numbers)
+        rows = []
+        shared: dict[bytes, dict[int, Mark]] = {}
+        any_unknown = unknown.any(axis=1)
+        for index, table in enumerate(self.section.tables):
+            mark = marks[index]
+            if mark is not None and mark.quality is Quality.BAD:
+                rows.append(bad_row(table, time_ns, mark.reason))
+                continue
+            own: dict[int, Mark] | None = None
+            if any_unknown[index]:
+                key = unknown[index].tobytes()
+                own = shared.get(key)
+                if own is None:
+                    own = shared[key] = self._unknown_marks(unknown[index], why)
+            if mark is not None:
+                own = {**(own or {}), ALL: mark}
+                if mark is CLIPPED:
+                    own |= self._clipped
+            texts = [its_zones[index]] if self._has_zone else []
+            if self._has_state:
+                texts.append(state)
+            texts.append(self.section.setups[index])
+            rows.append(Row(table, time_ns, (stored[index], texts), own))
+        return rows
+
+    def speed(self, latest: Latest, now_ns: int) -> tuple[float | None, str]:
+        """Shaft speed in Hz, or None and why."""
+        speed = self.recipe.speed
+        if isinstance(speed, LiveTag):
+            value, reason = speed.read(latest, now_ns, self.recipe.speed_max_age_s)
+            if value is None or isinstance(value, str):
+                return None, f"speed_{reason or 'is_text'}"
+            speed = float(value)
+        if speed is None:
+            return None, "no_speed"
+        if not 0.0 < speed < 1e6:
+            return None, "speed_zero" if speed == 0.0 else "speed_out_of_range"
+        return speed * self.recipe.speed_ratio / 60.0, "out_of_band"
+
+    def _unknown_marks(self, unknown: Array, why: str) -> dict[int, Mark]:
+        """A mark for each value that there is none of; on a speed depends what it depends on."""
+        marks = {
+            int(i): bad(why if self._on_speed[i] else "undefined") for i in np.flatnonzero(unknown)
+        }
+        if self._has_zone and (self._velocity < 0 or unknown[self._velocity]):
+            marks[self._zone_at] = bad("undefined")
+        return marks
+
+    def _zones(self, numbers: Array) -> list[str]:
+        if self.recipe.zones is None or self._velocity < 0:
+            return [""] * len(numbers)
+        return zones(numbers[:, self._velocity], self.recipe.zones.boundaries)

@@ -1,0 +1,44 @@
+"""A recording through the same engine that the daemon uses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.features.engine import Engine
+from gateway.features.moments import Moments
+from gateway.features.spec import Spec
+from gateway.model import Array
+
+
+def analyse(x: Array, spec: Spec, speed_hz: float | None = None) -> list[dict[str, float]]:
+    """The features by name of every window of one channel, at the hop of the spec.
+
+    ``x`` is 1-D in the spec's unit. With ``hop`` equal to ``samples`` the windows do not overlap;
+    with ``samples`` the length of the record there is one. ValueError where it is too short.
+    """
+    engine = Engine(spec, 1)
+    return [
+        dict(zip(engine.names, row.tolist(), strict=True)) for row in windows(x, engine, speed_hz)
+    ]
+
+
+def windows(x: Array, engine: Engine, speed_hz: float | None = None) -> Array:
+    """The same as a float64 array [windows, F] from an engine of the caller's, which keeps the
+    last window's spectra.
+    """
+    spec = engine.spec
+    if x.ndim != 1:
+        raise ValueError(f"samples of shape {x.shape}; expected one channel")
+    if len(x) < spec.samples:
+        raise ValueError(
+            f"{len(x)} samples are less than one window of {spec.samples}"
+            f" ({spec.samples / spec.rate_hz:g} s)"
+        )
+    moments = Moments(spec, 1)
+    rows = []
+    for end in range(spec.hop, len(x) + 1, spec.hop):
+        moments.push(x[None, end - spec.hop : end])
+        if moments.full:
+            window = np.ascontiguousarray(x[None, end - spec.samples : end], np.float32)
+            rows.append(engine.compute(window, window[:, :0], moments, speed_hz)[0])
+    return np.array(rows)

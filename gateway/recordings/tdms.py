@@ -1,0 +1,75 @@
+"""Recordings of LabVIEW and FlexLogger as `.tdms`, by the npTDMS library.
+
+Source of the properties: National Instruments, "TDMS file format internal structure", and
+npTDMS 1.13.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateway.errors import GatewayError
+from gateway.model import Array
+from gateway.recordings.source import MAX_BYTES, Source, Track
+
+
+def open_tdms(path: Path) -> Source:
+    """The channels are ``group/channel``, or the channel's name alone where one group has it.
+
+    GatewayError where npTDMS is not installed.
+    """
+    library = _library()
+    tracks: dict[str, Track] = {}
+    where: dict[str, tuple[str, str]] = {}
+    with library.TdmsFile.read_metadata(path) as file:
+        for group in file.groups():
+            for channel in group.channels():
+                if len(channel) and np.dtype(channel.dtype).kind in "iuf":
+                    name = f"{group.name}/{channel.name}"
+                    rate_hz, unit = _rate(channel.properties), _unit(channel.properties)
+                    tracks[name] = Track(name, len(channel), rate_hz, unit)
+                    where[name] = (group.name, channel.name)
+    uses = Counter(channel for _, channel in where.values())
+    aliases = {channel: name for name, (_, channel) in where.items() if uses[channel] == 1}
+
+    def read(name: str) -> Array:
+        group, channel = where[name]
+        with library.TdmsFile.open(path) as file:
+            found = file[group][channel]
+            if len(found) * 8 > MAX_BYTES:
+                raise ValueError(f"{len(found):,} samples are too many; at most {MAX_BYTES // 8:,}")
+            samples: Array = found[:]
+            return samples
+
+    return Source(tracks, read, aliases)
+
+
+def _library() -> Any:
+    try:
+        import nptdms  # type: ignore[import-untyped]  # only where a recording needs it
+    except ModuleNotFoundError as error:
+        raise GatewayError(
+            f".tdms needs: pip install 'edge-gateway[recordings]' (missing: {error.name})"
+        ) from error
+    return nptdms
+
+
+def _rate(properties: Any) -> float | None:
+    step_s = properties.get("wf_increment")
+    if not isinstance(step_s, (int, float)) or not math.isfinite(step_s) or step_s <= 0:
+        return None
+    rate = 1.0 / step_s
+    # the step is rounded to binary: 1 / (1 / 25600) need not be 25600
+    return float(round(rate)) if math.isclose(rate, round(rate), rel_tol=1e-9) else rate
+
+
+def _unit(properties: Any) -> str | None:
+    for key in ("unit_string", "NI_UnitDescription"):
+        if isinstance(unit := properties.get(key), str) and unit:
+            return unit
+    return None
