@@ -79,9 +79,7 @@ class Runtime:
         first = bus.devices[0]
         if isinstance(first, StreamDriver):
             consumer = self.streams.consumer(first.name)
-            return StreamWorker(
-                first, consumer, publish, heartbeats, on_event=self.events.record
-            )
+            return StreamWorker(first, consumer, publish, heartbeats, on_event=self.events.record)
         polled = [d for d in bus.devices if isinstance(d, PolledDriver)]
         mark = self._clock_mark
         return BusWorker(bus.name, polled, publish, heartbeats, phase=phase, whole_mark=mark)

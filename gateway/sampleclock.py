@@ -1,7 +1,7 @@
 """Time stamps of samples: counted on the sample clock, disciplined to the wall clock.
 
-The wall clock tells when a block was there, late by anything from 0.1 ms to 100 ms; the sample clock
-is even, but off by up to 100 ppm. So time runs on the sample clock, and its rate follows the
+The wall clock tells when a block was there, late by anything from 0.1 ms to 100 ms; the sample
+clock is even, but off by up to 100 ppm. So time runs on the sample clock, and its rate follows the
 earliest arrivals: a second-order loop, as in NTP's clock discipline (RFC 5905, section 11.3).
 """
 
@@ -30,7 +30,7 @@ class Stamp(NamedTuple):
 
 
 class SampleClock:
-    """Gives each block the time of its first sample: without steps, as long as the wall clock has none.
+    """Gives each block the time of its first sample, without steps where the wall clock has none.
 
     A step of the wall clock of a second or more begins a new count, at the edge of a block.
     """

@@ -140,9 +140,7 @@ class StreamWorker(Worker):
             if stamp.step_ns is None and self._device.polls:
                 detail = f"samples are missing before {stamp.t0_ns}"
                 self._on_event("gap", self.name, f"{block.gap}: {detail}")
-                log.warning(
-                    "gap in a stream", extra={"device": self.name, "reason": block.gap}
-                )
+                log.warning("gap in a stream", extra={"device": self.name, "reason": block.gap})
         block.t0_ns = stamp.t0_ns
         self._device.polls += 1
         self._consumer.feed(block)

@@ -54,7 +54,7 @@ class Streams:
         return looks.capture(self.waveform(device, channel, seconds))
 
     def find(self, device: str, channel: str) -> tuple[StreamAnalysis, int]:
-        """The analysis of a device and the index of its channel; GatewayError with what there is."""
+        """The analysis of a device, the index of its channel; GatewayError with what there is."""
         analysis = self._analyses.get(device)
         if analysis is None:
             known = ", ".join(sorted(self._analyses)) or "none"

@@ -61,9 +61,10 @@ _FAMILIES: Final[dict[str, tuple[int, ...]]] = {
     ),
 }
 
-_REASONS: Final = {code: reason for reason, codes in _FAMILIES.items() for code in codes}
+REASONS: Final = {code: reason for reason, codes in _FAMILIES.items() for code in codes}
+"""Code -> the short word for it."""
 
 
 def reason_of(code: int) -> str:
     """The short word for a code that ends the connection, e.g. ``device_lost``."""
-    return _REASONS.get(code, f"code_{code}")
+    return REASONS.get(code, f"code_{code}")

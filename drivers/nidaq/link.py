@@ -19,8 +19,6 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     # a card is in the plant, and not behind the proxy for the web
     ("grpc.enable_http_proxy", 0),
-    # else a new channel takes over the pauses of one that failed before it
-    ("grpc.use_local_subchannel_pool", 1),
 )
 
 

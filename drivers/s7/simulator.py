@@ -106,9 +106,7 @@ class _Cpu:
                 move(time_s)
 
 
-def _mover(
-    space: Space, code: int, places: list[_Place], raw: Array
-) -> Callable[[float], None]:
+def _mover(space: Space, code: int, places: list[_Place], raw: Array) -> Callable[[float], None]:
     """What writes all values of one type in one area."""
     starts = np.array([p.start for p in places], "i8")
     number = np.arange(len(places), dtype="f8")
@@ -146,9 +144,7 @@ def _mover(
     return tell
 
 
-def _numbers(
-    name: str, wire: np.dtype[Any], number: Array, level: Array, time_s: float
-) -> Array:
+def _numbers(name: str, wire: np.dtype[Any], number: Array, level: Array, time_s: float) -> Array:
     """Sines for floats and 16-bit numbers, clocks for times, counters for all others."""
     if name in _CLOCKS:
         per_s = 10**9 if name.startswith("l") else 1000

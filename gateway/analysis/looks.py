@@ -78,13 +78,15 @@ def spectra(analysis: StreamAnalysis, index: int) -> Spectra:
     spec = replace(section.spec, hop=section.spec.samples)
     engine = Engine(spec, 1)
     values = windows(found.samples, engine, speed_hz)[-1].tolist()
-    features = {n: v if math.isfinite(v) else None for n, v in zip(engine.names, values, strict=True)}
+    features = {
+        n: v if math.isfinite(v) else None for n, v in zip(engine.names, values, strict=True)
+    }
     envelope = engine.envelope_spectrum(0)[1]
     return Spectra(found, spec.line_hz, engine.spectrum(0)[1], envelope, features)
 
 
 def capture(found: Waveform) -> bytes:
-    """A waveform as an ``.npz`` file: samples under the channel's name, ``rate_hz``, ``meta`` (JSON)..."""
+    """A waveform as an ``.npz`` file: samples under the channel's name, rate and ``meta`` (JSON)."""
     if found.samples.nbytes > MAX_CAPTURE_BYTES:
         raise GatewayError(f"more than {MAX_CAPTURE_BYTES >> 20} MiB; ask for fewer seconds")
     meta = {

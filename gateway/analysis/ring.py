@@ -33,7 +33,7 @@ class Ring:
             self._at = 0
 
     def write(self, data: Array, end_ns: int) -> None:
-        """Append samples[channel, n], any float type, n up to the capacity; the last at ``end_ns``."""
+        """Append samples[channel, n], n up to the capacity; the last was taken at ``end_ns``."""
         count = data.shape[1]
         with self._lock:
             first = min(count, self.capacity - self._at)

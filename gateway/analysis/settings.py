@@ -1,4 +1,4 @@
-"""``stream:`` and ``analysis:`` of a device map: what is computed of a channel, and when it is told."""
+"""``stream:`` and ``analysis:`` of a device map: what is computed of a channel, and when told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from gateway.settings import ChannelConfig, Settings
 
 Hz: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Band: TypeAlias = Annotated[list[Hz], Field(min_length=2, max_length=2)]
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
+NAME = r"^[A-Za-z][A-Za-z0-9_]{0,39}$"
+Name: TypeAlias = Annotated[str, Field(pattern=NAME)]
 Mode: TypeAlias = Literal["linear", "exponential", "peak_hold"]
 Function: TypeAlias = Literal["mean", "std", "min", "max", "slope", "count"]
 
@@ -99,7 +100,7 @@ class AnalysisConfig(Settings):
         description="Band of velocity_rms and displacement_rms. Left out: 10 to 1000 Hz, and 2 to "
         "1000 Hz where `speed` is a number of at most 600 rpm.",
     )
-    bands_hz: dict[Name, Band] = Field(
+    bands_hz: dict[str, Band] = Field(
         default_factory=dict, description="Further bands by name, each a feature band_NAME."
     )
     envelope_band_hz: Band | None = Field(
@@ -125,10 +126,10 @@ class AnalysisConfig(Settings):
         description="Feature -> average, stored as FEATURE_avg. Left out: velocity_rms "
         "exponential and ratios of bearing lines linear, over 10 s.",
     )
-    inputs: dict[Name, str] = Field(
+    inputs: dict[str, str] = Field(
         default_factory=dict, description="Short name -> live tag, for use in `states`."
     )
-    states: dict[Name, str] = Field(
+    states: dict[str, str] = Field(
         default_factory=dict,
         description="Operating state -> rule, e.g. running and 1450 < speed < 1550. "
         "The first rule that holds names the state.",

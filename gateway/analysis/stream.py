@@ -136,9 +136,7 @@ class StreamAnalysis:
         hand_over = self._hub.publish if publish else self._hub.latest.put
         for section, span in zip(self._sections, self._spans, strict=True):
             latest = self._hub.latest
-            for row in section.rows(
-                older[span], newer[span], time_ns, self._state, latest, now_ns
-            ):
+            for row in section.rows(older[span], newer[span], time_ns, self._state, latest, now_ns):
                 hand_over(row)
         self.busy.add(time.perf_counter() - begun)
         if publish:

@@ -39,9 +39,7 @@ def add_waveforms(
         response_model=schemas.Waveform,
         responses=errors,
     )
-    async def waveform(
-        device: Device, channel: Channel, seconds: Seconds = None
-    ) -> Response:
+    async def waveform(device: Device, channel: Channel, seconds: Seconds = None) -> Response:
         """The newest samples of a channel: the window that its features are computed of."""
         found = await _ask(blocking, device, view.waveform, device, channel, seconds)
         if len(found.samples) > MAX_SAMPLES:

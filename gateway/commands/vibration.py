@@ -54,9 +54,7 @@ def features(
     unit: Annotated[
         str | None, typer.Option(metavar="UNIT", help="Unit of the samples; else the file's, or g.")
     ] = None,
-    scale: Annotated[
-        float, typer.Option(metavar="X", help="Multiply the samples by this.")
-    ] = 1.0,
+    scale: Annotated[float, typer.Option(metavar="X", help="Multiply the samples by this.")] = 1.0,
     rpm: Annotated[
         float | None, typer.Option(metavar="RPM", min=0.001, help="Speed of the shaft.")
     ] = None,
@@ -118,7 +116,9 @@ def features(
     if plot is not None:
         from gateway.commands.plot import draw
 
-        draw(plot, samples, engine, _plain(engine.names, values[-1]), f"{file.name} {found.channel}")
+        draw(
+            plot, samples, engine, _plain(engine.names, values[-1]), f"{file.name} {found.channel}"
+        )
         say(f"{plot} is drawn")
 
 

@@ -251,10 +251,11 @@ class DeviceLoader:
         bus = self._buses.get(on_bus) if isinstance(on_bus, str) else None
         if on_bus is not None and bus is None:
             is_sound = False
-        if source.stream is not None and device_map.stream is None:
-            return
+        chosen = driver.for_map(device_map)
+        if issubclass(chosen, StreamDriver) and device_map.stream is None:
+            return  # the map has no stream, which has been told
         try:
-            self.devices[name] = driver.for_map(device_map)(name, config, device_map, bus)
+            self.devices[name] = chosen(name, config, device_map, bus)
         except ConfigError as error:
             placed = [self._placed(fault, ("devices", name)) for fault in error.faults]
             found = [source.pinpoint(fault, device_map) for fault in placed]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.analysis.settings import AnalysisConfig, StreamConfig
+from gateway.analysis.settings import NAME, SAMPLES_UP_TO_HZ, AnalysisConfig, StreamConfig
 from gateway.config.collect import Collector
 from gateway.config.placeholders import fill
 from gateway.config.validation import name_fault, outline
 from gateway.driver import ChannelConfig, ChannelSpec, StreamSpec
 from gateway.errors import Place
+from gateway.features.spec import fast_length
 from gateway.yamlfile.document import Path_, Section
 
 PATH: Path_ = ("stream",)
@@ -50,8 +52,12 @@ class Streamed:
                 spec = channel.spec.model_copy(update={"address": filled})
                 channel = ChannelSpec(channel.name, spec, channel.place)
             channels.append(channel)
-        block_s = 0.1 if self.samples else self.analysis.hop_s
-        return StreamSpec(self.config.rate_hz, block_s, channels, self.place)
+        rate_hz = self.config.rate_hz
+        if self.samples:
+            return StreamSpec(rate_hz, 0.1, channels, self.place)
+        # a block is a hop: a window is complete as soon as its last block is there
+        _, hop = fast_length(rate_hz, self.analysis.window_s, self.analysis.hop_s)
+        return StreamSpec(rate_hz, hop / rate_hz, channels, self.place)
 
     def analysis_of(self, channel: str | None, values: Mapping[str, object]) -> AnalysisConfig:
         """The settings of a channel, or of the stream (None), with placeholders filled."""
@@ -123,8 +129,6 @@ def read_stream(
 
 
 def _with_publish(file: Collector, config: StreamConfig, *, has_analysis: bool) -> StreamConfig:
-    from gateway.analysis.settings import SAMPLES_UP_TO_HZ
-
     publish = config.publish
     if publish is None:
         slow = config.rate_hz <= SAMPLES_UP_TO_HZ and not has_analysis
@@ -151,12 +155,16 @@ def _read_analysis(
     _, usable = file.validate(AnalysisConfig, section, path)
     if usable is None:
         return None
-    texts = [(usable.speed, "speed")] if isinstance(usable.speed, str) else []
-    for text, key in texts:
-        note(text, (*path, key))
+    if isinstance(usable.speed, str):
+        note(usable.speed, (*path, "speed"))
     for key in ("inputs", "states"):
         for name, text in getattr(usable, key).items():
             note(text, (*path, key, name))
+    for key in ("inputs", "states", "bands_hz"):
+        for name in getattr(usable, key):
+            if not re.match(NAME, name):
+                message = f"'{name}' has the wrong form; expected letters, digits and _"
+                file.fault((*path, key, name), message, key=True)
     return usable
 
 

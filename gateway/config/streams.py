@@ -10,8 +10,7 @@ from gateway.analysis.aggregates import AggregatePlan, plan_aggregate
 from gateway.analysis.livetags import LiveTag, resolve
 from gateway.analysis.plan import Average, Recipe, StreamPlan, feature_plan, sample_plan
 from gateway.analysis.settings import AnalysisConfig, GeometryConfig, ZonesConfig
-from gateway.analysis.states import StateRules
-from gateway.config.collect import Collector
+from gateway.analysis.states import UNKNOWN, StateRules
 from gateway.config.maps import Labels, SourceMap
 from gateway.config.streamreader import Streamed
 from gateway.config.validation import nearest
@@ -102,11 +101,18 @@ class Planner:
                 shared.history_s,
                 states=maker.states(shared),
             )
-            recipes = [maker.recipe(c.name, c.unit, samples, hop) for c in driver.channels]
+            made = [maker.recipe(c.name, c.unit, samples, hop) for c in driver.channels]
+            recipes = [recipe for recipe in made if recipe is not None]
+            if not recipes or len(recipes) < len(made):
+                return
             feature_plan(plan, recipes, config.measurement, request.labels)
         every_s = plan.tables[0].interval_s
         driver.groups = (Group(config.measurement, every_s, plan.tables),)
         self.streams[driver.name] = plan
+
+
+class _Told(Exception):
+    """There is a fault, and it has been told at its own place."""
 
 
 class _RecipeMaker:
@@ -126,32 +132,42 @@ class _RecipeMaker:
         place: Place = self._request.source.document.place(path)
         self._faults += [place.fault(line) for line in message.split("\n")]
 
+    def _resolve(self, text: str) -> LiveTag:
+        """The tag of that name; an open placeholder has been told already."""
+        if "{" in text:
+            raise _Told
+        return resolve(text, self._tables)
+
     def _try(self, work: Callable[[], T], channel: str | None, key: str, *inner: str) -> T | None:
         try:
             return work()
+        except _Told:
+            return None
         except (GatewayError, ValueError) as error:
             self.fault(channel, key, str(error), *inner)
             return None
 
     def states(self, config: AnalysisConfig) -> StateRules | None:
         """The operating states; None where there are none."""
-        inputs: dict[str, LiveTag] = {}
-        for name, text in config.inputs.items():
-            tag = self._try(lambda text=text: resolve(text, self._tables), None, "inputs", name)  # type: ignore[misc]
-            if tag is not None:
-                inputs[name] = tag
-        if len(inputs) < len(config.inputs):
+        if config.publish_in and not config.states:
+            self.fault(None, "publish_in", "there are no states; add `states:`")
             return None
-        if not config.states:
-            if config.publish_in:
-                self.fault(None, "publish_in", "there are no states; add `states:`")
-            return None
-        known = {*config.states, config.otherwise, "unknown"}
+        known = {*config.states, config.otherwise, UNKNOWN}
         for name in config.publish_in or ():
             if name not in known:
                 message = f"unknown state '{name}'; {nearest(name, known, 'states')}"
                 self.fault(None, "publish_in", message)
                 return None
+        inputs: dict[str, LiveTag] = {}
+        for name, text in config.inputs.items():
+            tag = self._try(lambda text=text: self._resolve(text), None, "inputs", name)  # type: ignore[misc]
+            if tag is not None:
+                inputs[name] = tag
+        if len(inputs) < len(config.inputs):
+            return None
+        if not config.states:
+            return None
+        sound = True
         for name, text in config.states.items():
             rule = {name: text}
             made = self._try(
@@ -162,8 +178,9 @@ class _RecipeMaker:
                 "states",
                 name,
             )
-            if made is None:
-                return None
+            sound = sound and made is not None
+        if not sound:
+            return None
         return StateRules.make(
             config.states,
             inputs,
@@ -173,34 +190,41 @@ class _RecipeMaker:
             config.inputs_max_age_s,
         )
 
-    def recipe(self, channel: str, unit: str, samples: int, hop: int) -> Recipe:
-        """What is computed of one channel."""
+    def recipe(self, channel: str, unit: str, samples: int, hop: int) -> Recipe | None:
+        """What is computed of one channel; None where that cannot be told."""
         config = self._request.stream.analysis_of(channel, self._request.values)
         rate_hz = self._request.stream.config.rate_hz
         speed = self._speed(channel, config)
         low_hz = 2.0 if isinstance(speed, float) and speed <= SLOW_RPM else 10.0
         # up to the anti-alias filter's edge only, where the rate is low
         default = (low_hz, min(1000.0, 0.4 * rate_hz))
-        spec = Spec(
-            rate_hz=rate_hz,
-            samples=samples,
-            hop=hop,
-            unit=unit,
-            velocity_band_hz=self._band(channel, "velocity_band_hz", config.velocity_band_hz)
-            or default,
-            bands_hz=tuple(
-                (name, *band)
-                for name, given in config.bands_hz.items()
-                if (band := self._band(channel, "bands_hz", given, name))
-            ),
-            envelope_band_hz=self._band(channel, "envelope_band_hz", config.envelope_band_hz),
-            has_speed=speed is not None,
-            bearing=self._bearing(channel, config),
-            slip=config.slip,
-            harmonics=config.harmonics,
-            threshold=config.line_threshold,
+        velocity = self._band(channel, "velocity_band_hz", config.velocity_band_hz) or default
+        envelope = self._band(channel, "envelope_band_hz", config.envelope_band_hz)
+        bands = tuple(
+            (name, *band)
+            for name, given in config.bands_hz.items()
+            if (band := self._band(channel, "bands_hz", given, name))
         )
-        if spec.bearing and speed is None:
+        bearing = self._bearing(channel, config)
+        try:
+            spec = Spec(
+                rate_hz=rate_hz,
+                samples=samples,
+                hop=hop,
+                unit=unit,
+                velocity_band_hz=velocity,
+                bands_hz=bands,
+                envelope_band_hz=envelope,
+                has_speed=speed is not None,
+                bearing=bearing,
+                slip=config.slip,
+                harmonics=config.harmonics,
+                threshold=config.line_threshold,
+            )
+        except ValueError as error:
+            self.fault(channel, _key_of(str(error)), str(error))
+            return None
+        if spec.bearing and config.speed is None:
             message = "the lines of a bearing need the shaft's speed; add `speed:`"
             self.fault(channel, "bearing", message)
         known = {f.name: f for f in features_of(spec)}
@@ -217,7 +241,7 @@ class _RecipeMaker:
     def _speed(self, channel: str, config: AnalysisConfig) -> float | LiveTag | None:
         speed = config.speed
         if isinstance(speed, str):
-            return self._try(lambda: resolve(speed, self._tables), channel, "speed")
+            return self._try(lambda: self._resolve(speed), channel, "speed")
         if speed is not None and not 0 < speed <= 1e6:
             self.fault(channel, "speed", f"{speed:g} rpm is out of range; expected more than 0")
         return speed
@@ -231,11 +255,12 @@ class _RecipeMaker:
         nyquist = self._request.stream.config.rate_hz / 2
         if not low < high:
             message = f"{low:g} Hz is not below {high:g} Hz; expected [low, high]"
-            self.fault(channel, key, message, *inner)
         elif high > nyquist:
             message = f"{high:g} Hz is above half the rate; expected at most {nyquist:g} Hz"
-            self.fault(channel, key, message, *inner)
-        return low, high
+        else:
+            return low, high
+        self.fault(channel, key, message, *inner)
+        return None
 
     def _bearing(self, channel: str, config: AnalysisConfig) -> Geometry | None:
         given = config.bearing
@@ -280,7 +305,8 @@ class _RecipeMaker:
         self, channel: str, config: AnalysisConfig, known: Mapping[str, Feature]
     ) -> tuple[Average, ...]:
         if config.averages is None:
-            lines = [n for n in known if n.endswith("_ratio") and "x_" not in n]
+            wanted = known if config.features is None else config.features
+            lines = [n for n in known if n.endswith("_ratio") and "x_" not in n and n in wanted]
             return tuple(
                 Average(
                     name,
@@ -289,7 +315,7 @@ class _RecipeMaker:
                     known[name].average == "power",
                 )
                 for name in ("velocity_rms", *lines)
-                if name in known
+                if name in known and name in wanted
             )
         for name in config.averages:
             self._check_feature(channel, "averages", name, known, name)
@@ -298,3 +324,11 @@ class _RecipeMaker:
             for name, a in config.averages.items()
             if name in known
         )
+
+
+def _key_of(message: str) -> str:
+    """The setting that a fault of a Spec is about."""
+    keys = ("velocity_band_hz", "envelope_band_hz", "slip", "harmonics")
+    if message.startswith("band "):
+        return "bands_hz"
+    return next((key for key in keys if key in message), "window_s")

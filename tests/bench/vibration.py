@@ -203,7 +203,8 @@ def table(seconds: float = 20.0) -> list[str]:
         lines.append(
             f"| {channels} | **{r.usage.cpu_percent:.1f} %** | {r.usage.rss_mib:.0f} MiB "
             f"| {r.hop_us:.0f} us | {r.bare_us:.0f} us | **{r.hop_us / r.bare_us:.1f}** "
-            f"| {r.usual_us / 1e3:.1f} ms | {r.latency_ms['p50']:.1f} / {r.latency_ms['p99']:.1f} ms "
+            f"| {r.usual_us / 1e3:.1f} ms "
+            f"| {r.latency_ms['p50']:.1f} / {r.latency_ms['p99']:.1f} ms "
             f"| {r.lateness_ms['p50']:.2f} / {r.lateness_ms['p99']:.2f} ms | {r.gaps} |"
         )
     return lines

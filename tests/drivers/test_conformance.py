@@ -106,9 +106,7 @@ def test_the_constructor_does_no_input_or_output(
 
 
 @pytest.mark.parametrize("name", DRIVERS)
-def test_close_may_come_first_and_twice(
-    name: str, example: Example
-) -> None:
+def test_close_may_come_first_and_twice(name: str, example: Example) -> None:
     for device in example(name).values():
         device.close()
         device.close()
@@ -116,9 +114,7 @@ def test_close_may_come_first_and_twice(
 
 
 @pytest.mark.parametrize("name", DRIVERS)
-def test_a_driver_can_be_pickled_and_keeps_its_tables(
-    name: str, example: Example
-) -> None:
+def test_a_driver_can_be_pickled_and_keeps_its_tables(name: str, example: Example) -> None:
     devices = example(name)
     copy = pickle.loads(pickle.dumps(devices))
     for device, original in devices.items():
@@ -129,9 +125,7 @@ def test_a_driver_can_be_pickled_and_keeps_its_tables(
 
 
 @pytest.mark.parametrize("name", DRIVERS)
-def test_the_plan_names_every_tag_once(
-    name: str, example: Example
-) -> None:
+def test_the_plan_names_every_tag_once(name: str, example: Example) -> None:
     for device in example(name).values():
         for group in device.groups if isinstance(device, PolledDriver) else ():
             planned = sum(request.tags for request in device.plan(group))
@@ -172,9 +166,7 @@ def test_a_silent_host_is_given_up_within_the_time_out(
 
 
 @pytest.mark.parametrize("name", DRIVERS)
-def test_simulated_devices_are_read_good_and_move(
-    name: str, example: Example
-) -> None:
+def test_simulated_devices_are_read_good_and_move(name: str, example: Example) -> None:
     devices = example(name)
     simulation = find_driver(name).simulate(list(devices.values()))
     if simulation is None:
@@ -205,9 +197,7 @@ def test_simulated_devices_are_read_good_and_move(
 
 
 @pytest.mark.parametrize("name", DRIVERS)
-def test_rows_come_in_the_order_of_the_tables_with_one_time(
-    name: str, example: Example
-) -> None:
+def test_rows_come_in_the_order_of_the_tables_with_one_time(name: str, example: Example) -> None:
     """On the stand-in for every driver: same tables, names and order as the real one."""
     for device in example(name).values():
         mock = find_driver("mock").stand_in(device)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from drivers.nidaq import NidaqDriver
+from drivers.nidaq import NidaqDriver, codes
 from drivers.nidaq.address import parse
 from drivers.nidaq.settings import NidaqChannel, parse_endpoint
 from gateway.driver import Endpoint
@@ -233,6 +233,15 @@ def test_the_status_is_there_before_a_connection() -> None:
         "buffer_s": 10.0,
     }
     assert make(FOUR).status()["endpoint"] == "NI-DAQmx"
+
+
+def test_the_readme_names_every_code_with_its_reason() -> None:
+    lines = (ROOT / "drivers" / "nidaq" / "README.md").read_text("utf-8").splitlines()
+    for code in codes.OVERRUNS:
+        assert any(line.startswith("| overrun") and str(code) in line for line in lines), code
+    for code, reason in codes.REASONS.items():
+        rows = ("| nothing within",) if code == codes.NOT_YET_AVAILABLE else (f"| `{reason}`",)
+        assert any(line.startswith(rows) and str(code) in line for line in lines), code
 
 
 def test_nothing_of_the_vendor_is_loaded_before_it_is_needed() -> None:

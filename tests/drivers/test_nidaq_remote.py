@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +177,23 @@ def test_a_port_that_speaks_no_grpc_is_given_up_in_time() -> None:
         assert lost(driver, connecting=True) == "timeout"
         assert time.monotonic() - begun < 0.9
         driver.close()
+
+
+def test_connecting_as_a_whole_is_bounded() -> None:
+    """Of the first calls nidaqmx swallows the errors: four time-outs would follow each other."""
+
+    class Sleepy(Service):
+        def GetSystemInfoAttributeUInt32(self, request: Any, context: Any) -> Any:
+            self.closing.wait(10.0)
+
+    server = DeviceServer(Sleepy({"cDAQ1Mod1": set(range(4))}, Sensors()))
+    try:
+        driver = make(FOUR, timeout_s=0.5, grpc=at(server.port))
+        begun = time.monotonic()
+        assert lost(driver, connecting=True) == "timeout"
+        assert time.monotonic() - begun < 2 * 0.5
+    finally:
+        server.close()
 
 
 def test_a_name_that_nobody_has_is_unreachable() -> None:

@@ -86,9 +86,7 @@ class Rig:
 
     def tell_plc(self, speed_rpm: float, *, running: bool = True) -> None:
         """The PLC's newest row."""
-        self.hub.publish(
-            Row(self.plc, self.now_ns, make_parts(self.plc, (speed_rpm, running)))
-        )
+        self.hub.publish(Row(self.plc, self.now_ns, make_parts(self.plc, (speed_rpm, running))))
 
     @property
     def plc(self) -> Table:

@@ -44,7 +44,8 @@ def _numbers(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-literals = st.integers(0, 9999).map(str) | st.floats(0, 1e6, allow_subnormal=False).map(repr)
+# not so small that a quotient is infinite, for Python goes on with that
+literals = st.integers(0, 9999).map(str) | st.floats(0, 1e6).map(lambda x: repr(round(x, 3)))
 numbers = st.recursive(literals | st.sampled_from(NAMES), _numbers, max_leaves=6)
 compares = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 comparisons = st.one_of(
@@ -86,7 +87,7 @@ def _python(text: str, names: dict[str, Scalar]) -> Scalar:
     return answer
 
 
-small = st.integers(-99, 99) | st.floats(-1e3, 1e3, allow_subnormal=False)
+small = st.integers(-99, 99) | st.floats(-1e3, 1e3).map(lambda x: round(x, 3))
 
 
 @settings(max_examples=400)
@@ -115,8 +116,6 @@ def test_numbers_agree_with_python(text: str, given: dict[str, Scalar]) -> None:
     try:
         expected = _python(text, given)
     except (ArithmeticError, ValueError):
-        expected = None
-    if isinstance(expected, float) and not math.isfinite(expected):
         expected = None
     assert found == expected
     assert type(found) is type(expected)

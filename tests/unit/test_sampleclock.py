@@ -1,4 +1,4 @@
-"""Time stamps of samples on a virtual wall clock: no drift, no steps but those of the wall clock."""
+"""Time stamps of samples on a virtual wall clock: no drift, no steps but the wall clock's."""
 
 from __future__ import annotations
 

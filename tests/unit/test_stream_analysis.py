@@ -33,7 +33,12 @@ def test_a_row_a_second_from_the_first_full_window_on(tmp_path: Path) -> None:
     rig.feed(both(sine(3.2, 80, 2, 0.9)))
     rows = rig.table("a")
     last_sample_ns = round((RATE_HZ - 1) * 1e9 / RATE_HZ)
-    assert [round((r["time_ns"] - START_NS - last_sample_ns) / 1e8) for r in rows] == [0, 10, 20, 30]
+    assert [round((r["time_ns"] - START_NS - last_sample_ns) / 1e8) for r in rows] == [
+        0,
+        10,
+        20,
+        30,
+    ]
     for row in rows:
         assert row["marks"] == {}
         assert row["rms"] == pytest.approx(math.sqrt(2), rel=1e-5)
@@ -75,7 +80,9 @@ def test_a_gap_is_told_and_no_window_reaches_over_it(tmp_path: Path) -> None:
     assert set(told["marks"].values()) == {"BAD:overrun"}
     assert told["rms"] is None
     rig.feed(both(sine(0.1, 80, 3, 0.95)))
-    assert rig.table("a")[-1]["rms"] == pytest.approx(3 / math.sqrt(2), rel=1e-5), "of after the gap"
+    assert rig.table("a")[-1]["rms"] == pytest.approx(3 / math.sqrt(2), rel=1e-5), (
+        "of after the gap"
+    )
 
 
 def test_a_clipped_window_has_no_peak_and_its_other_values_are_uncertain(tmp_path: Path) -> None:
