@@ -34,7 +34,9 @@ class _Deadline(vendor.grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         """The call with its deadline; a read of samples waits for them, too."""
         if (until := self.until) is not None:
-            limit_s = max(0.05, until - time.monotonic())
+            limit_s = until - time.monotonic()
+            if limit_s <= 0:
+                raise DeviceUnavailable("timeout", "the server is too slow")
         elif details.method.endswith("/ReadAnalogF64"):
             limit_s = self._read_s
         else:
@@ -50,6 +52,7 @@ class Link:
         self._ca_file = ca_file
         self._timeout_s = timeout_s
         self._channel: Any = None
+        self._ready: Any = None
         self._deadline: _Deadline | None = None
 
     def open(self, read_s: float) -> Any:
@@ -67,11 +70,12 @@ class Link:
             self._channel = vendor.grpc.insecure_channel(target, _OPTIONS)
         else:
             self._channel = vendor.grpc.secure_channel(target, self._credentials(), _OPTIONS)
-        ready = vendor.grpc.channel_ready_future(self._channel)
+        self._ready = vendor.grpc.channel_ready_future(self._channel)
         try:
-            ready.result(timeout=max(0.05, until - time.monotonic()))
+            self._ready.result(timeout=max(0.05, until - time.monotonic()))
+        except vendor.grpc.FutureCancelledError:
+            raise DeviceUnavailable("closed", "interrupted") from None
         except vendor.grpc.FutureTimeoutError:
-            ready.cancel()
             tls = "without TLS" if self._ca_file is None else f"with TLS by {self._ca_file}"
             raise DeviceUnavailable(
                 "timeout", f"no gRPC server answers at {target} ({tls})"
@@ -91,6 +95,8 @@ class Link:
 
     def close(self) -> None:
         """End the channel and every call on it; idempotent, from any thread."""
+        if self._ready is not None:
+            self._ready.cancel()
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()

@@ -68,9 +68,9 @@ class Session:
         block_s = self._samples / self.rate_hz
         # half of the time is left for the answer itself, which may be of a part of the samples
         self._wait_s = block_s + timeout_s / 2
-        channel = None if self._link is None else self._link.open(block_s + timeout_s)
         try:
             with self._reported():
+                channel = None if self._link is None else self._link.open(block_s + timeout_s)
                 self._task = task = self._new_task(channel)
                 self._configure(task, block_s, buffer_s)
                 task.start()

@@ -5,6 +5,11 @@ It is itself imported only to connect or to serve a simulation, because it takes
 
 from __future__ import annotations
 
+import os
+
+# else its core writes to the standard error that a server said good-bye; read on import
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 import grpc  # type: ignore[import-untyped]
 import nidaqmx  # type: ignore[import-untyped]
 from nidaqmx import constants, errors

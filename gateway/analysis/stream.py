@@ -35,7 +35,7 @@ class StreamAnalysis:
         self._spans: list[slice] = []
         self._order: list[int] = [c for s in plan.sections for c in s.channels]
         self._in_order = self._order == list(range(len(plan.channels)))
-        self.ring = Ring(0, 1)
+        self.ring = Ring(len(plan.channels), 1)
         self._rate_hz = 0.0
         self._samples = 0
         self._hop = 0

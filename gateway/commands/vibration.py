@@ -103,7 +103,10 @@ def features(
     )  # fmt: skip
     engine = Engine(spec, 1)
     speed_hz = None if rpm is None else rpm / 60.0
-    values = windows(samples[: spec.samples] if whole else samples, engine, speed_hz)
+    try:
+        values = windows(samples[: spec.samples] if whole else samples, engine, speed_hz)
+    except ValueError as error:
+        raise WrongUsage(f"{file}: {error}") from error
     if as_json:
         for index, row in enumerate(values):
             end_s = (spec.samples + index * spec.hop) / spec.rate_hz

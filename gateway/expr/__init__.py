@@ -1,9 +1,8 @@
 """The one expression language, of operating states and rules: ``running and 1450 < speed < 1550``.
 
-Grammar: docs/expressions.md. No library fits: simpleeval 1.0, rule-engine 5.1 and evalidate 2.1
-raise for an operand that is not known or take it for false, cel-python 0.5 has no chained
-comparison and brings five packages, and Python's own parser knows no odd names and alters others
-(``µ`` becomes ``μ``).
+Grammar: docs/expressions.md. No library fits: to simpleeval 1.0 and rule-engine 5.1 ``not`` of an
+operand that is not known is true, cel-python 0.5 brings five packages, and Python's own parser
+knows no odd names and alters others (``µ`` becomes ``μ``).
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class Engine:
         rows = min(_ROWS, channels)
         self._x = np.empty((rows, n), np.float32)
         self._weighted = np.empty((rows, n), np.float32)
-        self._power = np.empty((rows, n // 2 + 1), np.float32)
-        self._magnitude = np.zeros((channels, n // 2 + 1), np.float32)
+        # of each line |X|^2, one half of it for the two that have no mirror image
+        self._power = np.zeros((channels, n // 2 + 1), np.float32)
         self._largest = np.zeros(channels, np.intp)
         self._weights()
         self._envelope: Array | None = None
@@ -88,7 +88,10 @@ class Engine:
         with np.errstate(divide="ignore", invalid="ignore"):
             for first in range(0, channels, _ROWS):
                 rows = slice(first, min(first + _ROWS, channels))
-                self._weigh(older[rows], newer[rows], mean[rows], sizes[:, rows])
+                for part in (slice(first, first + 4), slice(first + 4, rows.stop)):
+                    if part.start < rows.stop:
+                        part = slice(part.start, min(part.stop, rows.stop))
+                        self._weigh(older[part], newer[part], mean[part], sizes[:, part], self._weighted[part.start-first:])
                 self._sum(rows, out[rows])
             self._time_domain(central, sizes, out)
             self._dominant(out)
@@ -102,8 +105,9 @@ class Engine:
 
     def spectrum(self, channel: int) -> tuple[Array, Array]:
         """Frequencies and amplitudes (peak) of the last window; both float32 [N/2+1]."""
-        amplitude = self._magnitude[channel] * np.float32(self._to_amplitude)
-        amplitude[[0, -1]] *= np.float32(math.sqrt(0.5))  # these have no mirror image
+        amplitude = np.sqrt(self._power[channel])
+        amplitude *= np.float32(self._to_amplitude)
+        amplitude[[0, -1]] *= np.float32(math.sqrt(0.5))
         return self._freqs.astype(np.float32), amplitude
 
     def envelope_spectrum(self, channel: int) -> tuple[Array, Array]:
@@ -113,7 +117,7 @@ class Engine:
         amplitude = self._envelope[channel].copy()
         return self._freqs[: len(amplitude)].astype(np.float32), amplitude
 
-    def _weigh(self, older: Array, newer: Array, mean: Array, sizes: Array) -> None:
+    def _weigh(self, older: Array, newer: Array, mean: Array, sizes: Array, weighted: Array) -> None:
         """Leave the Hann-weighted window without its mean in the work array.
 
         ``sizes`` [2, C] become the means of the magnitude and of its square root.
@@ -122,20 +126,18 @@ class Engine:
         x = self._x[:rows]
         np.subtract(older, mean, out=x[:, :split])
         np.subtract(newer, mean, out=x[:, split:])
-        np.multiply(x, self._window, out=self._weighted[:rows])
+        np.multiply(x, self._window, out=weighted[:rows])
         np.abs(x, out=x)
         np.dot(x, self._ones, out=sizes[0])
         np.sqrt(x, out=x)
         np.dot(x, self._ones, out=sizes[1])
 
     def _sum(self, rows: slice, out: Array) -> None:
-        """Transform the weighted rows, keep the magnitudes and fill what is a sum over lines."""
-        count = len(out)
-        magnitude, power = self._magnitude[rows], self._power[:count]
-        shared = scipy.fft.rfft(self._weighted[:count], axis=-1, overwrite_x=True)
-        np.abs(shared, out=magnitude)
-        magnitude[:, [0, -1]] *= np.float32(math.sqrt(0.5))
-        np.multiply(magnitude, magnitude, out=power)
+        """Transform the weighted rows, keep their power and fill what is a sum over lines."""
+        power = self._power[rows]
+        np.abs(scipy.fft.rfft(self._weighted[: len(out)], axis=-1, overwrite_x=True), out=power)
+        np.multiply(power, power, out=power)
+        power[:, [0, -1]] *= np.float32(0.5)
         if self.spec.is_acceleration:
             at = self._column["velocity_rms"]
             out[:, at : at + 2] = np.sqrt(power[:, self._velocity_bins] @ self._integral)
@@ -144,7 +146,7 @@ class Engine:
         total, first = (power[:, _LOWEST:] @ self._moment).T.astype(np.float64)
         out[:, self._column["centroid_hz"]] = first / total * self.spec.rate_hz
         # not the last line either: it has no neighbour to interpolate with
-        self._largest[rows] = magnitude[:, _LOWEST:-1].argmax(axis=1)
+        self._largest[rows] = power[:, _LOWEST:-1].argmax(axis=1)
 
     def _time_domain(self, central: Central, sizes: Array, out: Array) -> None:
         size, root = sizes.astype(np.float64) / self.spec.samples
@@ -165,7 +167,7 @@ class Engine:
         largest = self._largest[: len(out)] + _LOWEST
         flat = largest + np.arange(len(out)) * len(self._freqs)
         before, peak, after = (
-            self._magnitude.take(flat + i).astype(np.float64) for i in (-1, 0, 1)
+            np.sqrt(self._power.take(flat + i), dtype=np.float64) for i in (-1, 0, 1)
         )
         offset, gain = interpolate(peak, before, after)
         at = self._column["dominant_hz"]
@@ -175,13 +177,13 @@ class Engine:
     def _shaft(self, speed_hz: float, out: Array) -> None:
         column = self._column["speed_hz"]
         out[:, column] = speed_hz
-        magnitude = self._magnitude[: len(out)]
+        power = self._power[: len(out)]
         for i, order in enumerate(ORDERS, 1):
             centre = order * speed_hz / self.spec.line_hz
             tolerance = max(2.0, _ORDER_TOLERANCE * centre)
             low, high = max(math.ceil(centre - tolerance), 1), math.floor(centre + tolerance)
-            if high < magnitude.shape[1]:
-                largest = magnitude[:, low : high + 1].max(axis=1)
+            if high < power.shape[1]:
+                largest = np.sqrt(power[:, low : high + 1].max(axis=1))
                 out[:, column + i] = largest * self._to_amplitude
         if self._lines is not None and self._envelope is not None:
             self._lines.find(self._envelope[: len(out)], speed_hz, out[:, self._lines_from :])

@@ -86,7 +86,7 @@ class Lines:
         out[:, self._amplitude] = peak * gain
         out[:, self._ratio] = ratio
         enough = np.zeros((channels, ratio.shape[1] + 1), bool)
-        np.greater_equal(ratio, self._spec.threshold, out=enough[:, :-1])
+        enough[:, :-1] = (ratio >= self._spec.threshold) & ~np.isnan(at)
         unbroken = np.logical_and.accumulate(enough[:, self._groups], axis=2)
         found = unbroken.sum(axis=2).astype(np.float64)
         found[np.isnan(ratio[:, self._firsts])] = np.nan

@@ -128,8 +128,8 @@ class Spec:
 def fast_length(rate_hz: float, window_s: float, hop_s: float) -> tuple[int, int]:
     """(N, H): samples of window and hop near the wanted times whose FFT is fast.
 
-    N = k H is even and has only the factors 2, 3, 5 and 7; k is ``window_s / hop_s`` rounded to
-    the nearest such number. ValueError where a time is not more than 0.
+    N = k H is even and has only the factors 2, 3 and 5; k is ``window_s / hop_s`` rounded to the
+    nearest such number. ValueError where a time is not more than 0.
     """
     if not (rate_hz > 0 and hop_s > 0 and window_s > 0):
         raise ValueError("rate, window and hop; expected more than 0")
@@ -140,7 +140,7 @@ def fast_length(rate_hz: float, window_s: float, hop_s: float) -> tuple[int, int
 
 
 def next_smooth(wanted: float) -> int:
-    """The smallest number from ``wanted`` on with no factor above 7."""
+    """The smallest number from ``wanted`` on with no factor above 5: the FFT is fastest there."""
     number = max(1, math.ceil(wanted))
     while not _is_smooth(number):
         number += 1
@@ -148,7 +148,7 @@ def next_smooth(wanted: float) -> int:
 
 
 def _nearest_smooth(wanted: float, multiple_of: int) -> int:
-    """The nearest multiple with no factor above 7 (the larger of two as near)."""
+    """The nearest multiple with no factor above 5 (the larger of two as near)."""
     above = multiple_of * next_smooth(wanted / multiple_of)
     below = max(1, math.floor(wanted / multiple_of))
     while not _is_smooth(below):
@@ -158,7 +158,7 @@ def _nearest_smooth(wanted: float, multiple_of: int) -> int:
 
 
 def _is_smooth(number: int) -> bool:
-    for factor in (2, 3, 5, 7):
+    for factor in (2, 3, 5):
         while number % factor == 0:
             number //= factor
     return number == 1

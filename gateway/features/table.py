@@ -86,7 +86,8 @@ FEATURES: tuple[Feature, ...] = (
             "power", "bearing"),
     Feature("{line}_{h}x_ratio", "", "the same of a harmonic", _OURS, "linear", "bearing"),
     Feature("{line}_harmonics", "",
-            "harmonics in a row, from the first, whose ratio is at least `threshold` (8)",
+            "harmonics in a row, from the first, that are peaks with a ratio of at least "
+            "`threshold` (8)",
             _OURS, "linear", "bearing"),
 )  # fmt: skip
 """All features, in the order of the columns."""

@@ -148,6 +148,20 @@ def test_interrupt_frees_a_waiting_read(server: NiServer, driver: NidaqDriver) -
     slow.close()
 
 
+def test_interrupt_frees_a_connect_to_a_silent_host() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        driver = make(FOUR, timeout_s=60.0, grpc=at(silent.getsockname()[1]))
+        found: list[str] = []
+        connector = threading.Thread(target=lambda: found.append(lost(driver, connecting=True)))
+        connector.start()
+        silent.accept()[0].close()  # that is only to see whether anything listens
+        with silent.accept()[0]:
+            driver.interrupt()
+            connector.join(5.0)
+        assert not connector.is_alive()
+        assert found == ["closed"]
+
+
 def test_close_ends_the_task_and_may_come_at_any_time(
     server: NiServer, driver: NidaqDriver
 ) -> None:
@@ -185,6 +199,7 @@ def test_connecting_as_a_whole_is_bounded() -> None:
     class Sleepy(Service):
         def GetSystemInfoAttributeUInt32(self, request: Any, context: Any) -> Any:
             self.closing.wait(10.0)
+            return super().GetSystemInfoAttributeUInt32(request, context)
 
     server = DeviceServer(Sleepy({"cDAQ1Mod1": set(range(4))}, Sensors()))
     try:

@@ -143,12 +143,6 @@ int32_t DAQmxGetExtendedErrorInfo(char *buffer, uint32_t size)
     return text(buffer, size, last_error);
 }
 
-int32_t DAQmxGetErrorString(int32_t code, char *buffer, uint32_t size)
-{
-    (void)code;
-    return text(buffer, size, "A warning.");
-}
-
 /* -- tasks ---------------------------------------------------------------------------------- */
 
 static double now_s(void)

@@ -26,6 +26,7 @@ from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.hub import Dropped, Hub
 from gateway.losses import Loss, LossLedger
 from gateway.model import Column, Group, Mark, Quality, Row, Table, bad
+from gateway.streams import Streams
 from gateway.sinks.historian import HistorianSink
 from gateway.sinks.historian.query import History
 from tests.support import until
@@ -99,6 +100,7 @@ class Plant:
         self.drivers = {name: Hopper(name) for name in ("hopper_4", "press_1")}
         self.hold_reads.set()
         self.reads_waiting = 0
+        self.streams = Streams({}, self.hub)
 
     @property
     def latest(self) -> Any:
@@ -149,6 +151,15 @@ class Plant:
             return False
         self.historian.copy_to(path)
         return True
+
+    def waveform(self, device: str, channel: str, seconds: float | None) -> Any:
+        return self.streams.waveform(device, channel, seconds)
+
+    def spectra(self, device: str, channel: str) -> Any:
+        return self.streams.spectra(device, channel)
+
+    def capture(self, device: str, channel: str, seconds: float | None) -> bytes:
+        return self.streams.capture(device, channel, seconds)
 
     def lose(self, cause: Any = "spool_bound", rows: int = 7) -> None:
         self.ledger.record(Loss("influx", "hopper_4", "process", 1, 2, rows, cause, "full"))

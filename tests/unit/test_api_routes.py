@@ -344,6 +344,7 @@ def test_openapi_describes_answers_and_errors_truthfully(api: Served) -> None:
         *("/healthz", "/readyz", "/metrics"),
         *("/v1/status", "/v1/latest", "/v1/history", "/v1/read", "/v1/probe"),
         *("/v1/devices", "/v1/tail", "/v1/losses", "/v1/history.db"),
+        *("/v1/waveform", "/v1/spectrum", "/v1/capture.npz"),
     }
     for path, operations in schema["paths"].items():
         assert set(operations) == {"get"}

@@ -83,8 +83,8 @@ def reference(x: Array) -> dict[str, float]:
     rms = math.sqrt(np.mean(a * a))
     return {
         "mean": mean, "rms": rms, "peak": a.max(), "peak_to_peak": np.ptp(y),
-        "crest": a.max() / rms, "kurtosis": stats.kurtosis(y, fisher=False), "skewness": stats.skew(y),
-        "shape": rms / a.mean(), "impulse": a.max() / a.mean(),
+        "crest": a.max() / rms, "kurtosis": stats.kurtosis(y, fisher=False),
+        "skewness": stats.skew(y), "shape": rms / a.mean(), "impulse": a.max() / a.mean(),
         "clearance": a.max() / np.mean(np.sqrt(a)) ** 2,
     }  # fmt: skip
 

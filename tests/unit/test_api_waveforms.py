@@ -1,0 +1,111 @@
+"""The routes of waveforms and spectra, over a stream that is fed by hand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.api import schemas
+from gateway.api.client import Client, RequestFailed
+from gateway.api.settings import ApiConfig
+from gateway.model import Block
+from gateway.streams import Streams
+from tests.unit.apikit import Plant, Served, served
+from tests.unit.streamkit import RATE_HZ, START_NS, plant_of, sine
+from tests.unit.test_api_routes import conforms
+
+STREAM = """
+driver: mock
+stream:
+  rate_hz: 2560
+  channels: {a: {unit: g, full_scale: 10}, "b/c": {unit: V}}
+  analysis: {history_s: 120}
+"""
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    plant = Plant()
+    plant.streams = Streams(plant_of(tmp_path, STREAM).streams, plant.hub)
+    return plant
+
+
+@pytest.fixture
+def api(tmp_path: Path, plant: Plant) -> Iterator[Served]:
+    with served(ApiConfig(socket=tmp_path / "gw.sock"), plant) as running:
+        yield running
+
+
+def feed(plant: Plant, seconds: float) -> np.ndarray:
+    """Feed both channels with a sine of 80 Hz."""
+    wave = sine(seconds, 80, 2)
+    data = np.stack([wave, wave]).astype(np.float32)
+    plant.streams.consumer("daq").feed(Block(data, 0, RATE_HZ, None, START_NS))
+    return data
+
+
+def refused(client: Client, path: str, **params: str | int) -> tuple[int, str]:
+    with pytest.raises(RequestFailed) as caught:
+        client.get_json(path, dict(params))
+    return caught.value.status, str(caught.value)
+
+
+def test_the_newest_window_and_its_spectra_are_told(api: Served, plant: Plant) -> None:
+    data = feed(plant, 2.5)
+    asked = {"device": "daq", "channel": "a"}
+    wave = api.client.get_json("/v1/waveform", asked)
+    conforms(schemas.Waveform, wave)
+    assert wave["samples"] == pytest.approx(data[0, -2560:].tolist())
+    assert wave["time_ns"] == START_NS + round((data.shape[1] - 1) * 1e9 / RATE_HZ)
+    longer = api.client.get_json("/v1/waveform", {**asked, "seconds": "2"})
+    assert len(longer["samples"]) == 5120
+    found = api.client.get_json("/v1/spectrum", asked)
+    conforms(schemas.Spectrum, found)
+    assert (found["line_hz"], len(found["amplitude"])) == (1.0, 1281)
+    assert max(range(1281), key=found["amplitude"].__getitem__) == 80
+    assert found["features"]["rms"] == pytest.approx(2**0.5, rel=1e-4)
+    assert found["setup"]["full_scale"] == 10
+
+
+def test_a_capture_is_a_file_with_a_safe_name(api: Served, plant: Plant) -> None:
+    data = feed(plant, 1.5)
+    target = io.BytesIO()
+    path = "/v1/capture.npz?device=daq&channel=b%2Fc&seconds=1"
+    assert api.client.download(path, target, timeout_s=10) == len(target.getvalue())
+    with np.load(io.BytesIO(target.getvalue())) as file:
+        assert np.array_equal(file["b/c"], data[1, -2560:])
+        assert str(file["unit"]) == "V"
+
+
+def test_unknown_names_are_answered_with_what_there_is(api: Served) -> None:
+    assert refused(api.client, "/v1/spectrum", device="hopper_4", channel="a") == (
+        404,
+        "device 'hopper_4' has no waveforms; devices that have: daq",
+    )
+    status, words = refused(api.client, "/v1/waveform", device="daq", channel="x")
+    assert (status, words) == (404, "device 'daq' has no channel 'x'; channels: a, b/c")
+    status, words = refused(api.client, "/v1/waveform", device="daq", chanel="a")
+    assert (status, "did you mean 'channel'?" in words) == (400, True)
+
+
+def test_before_the_first_window_there_is_no_spectrum_and_no_wrong_one(
+    api: Served, plant: Plant
+) -> None:
+    asked = {"device": "daq", "channel": "a"}
+    for path in ("/v1/waveform", "/v1/spectrum", "/v1/capture.npz"):
+        status, words = refused(api.client, path, **asked)
+        assert status == 503, words
+    feed(plant, 0.5)
+    assert refused(api.client, "/v1/spectrum", **asked)[0] == 503
+    assert len(api.client.get_json("/v1/waveform", asked)["samples"]) == 1280
+
+
+def test_a_document_is_bounded(api: Served, plant: Plant) -> None:
+    feed(plant, 110)
+    status, words = refused(api.client, "/v1/waveform", device="daq", channel="a", seconds=105)
+    assert (status, "/v1/capture.npz" in words) == (400, True)
+    assert refused(api.client, "/v1/waveform", device="daq", channel="a", seconds=500)[0] == 400
