@@ -70,8 +70,10 @@ def locked(state_dir: Path) -> Iterator[None]:
 def run(plant: Plant, *, config_path: Path, announce: Callable[[], None] = lambda: None) -> int:
     """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM)
+    # not where there is a stream: its work arrays would be mapped and zeroed anew at every hop
+    if not plant.streams:
+        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM)
     with locked(plant.state_dir):
         return anyio.run(_main, plant, config_path, announce)
 

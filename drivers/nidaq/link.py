@@ -53,6 +53,7 @@ class Link:
         self._timeout_s = timeout_s
         self._channel: Any = None
         self._ready: Any = None
+        self._closed = False
         self._deadline: _Deadline | None = None
 
     def open(self, read_s: float) -> Any:
@@ -67,10 +68,13 @@ class Link:
         if ":" in self._endpoint.host:
             target = f"[{self._endpoint.host}]:{self._endpoint.port}"
         if self._ca_file is None:
-            self._channel = vendor.grpc.insecure_channel(target, _OPTIONS)
+            channel = vendor.grpc.insecure_channel(target, _OPTIONS)
         else:
-            self._channel = vendor.grpc.secure_channel(target, self._credentials(), _OPTIONS)
-        self._ready = vendor.grpc.channel_ready_future(self._channel)
+            channel = vendor.grpc.secure_channel(target, self._credentials(), _OPTIONS)
+        self._channel = channel
+        self._ready = vendor.grpc.channel_ready_future(channel)
+        if self._closed:  # in the meantime, by another thread
+            self.close()
         try:
             self._ready.result(timeout=max(0.05, until - time.monotonic()))
         except vendor.grpc.FutureCancelledError:
@@ -81,7 +85,7 @@ class Link:
                 "timeout", f"no gRPC server answers at {target} ({tls})"
             ) from None
         self._deadline = _Deadline(self._timeout_s, read_s, until)
-        return vendor.grpc.intercept_channel(self._channel, self._deadline)
+        return vendor.grpc.intercept_channel(channel, self._deadline)
 
     def opened(self) -> None:
         """The task runs: from now on each call has a time of its own."""
@@ -95,6 +99,7 @@ class Link:
 
     def close(self) -> None:
         """End the channel and every call on it; idempotent, from any thread."""
+        self._closed = True
         if self._ready is not None:
             self._ready.cancel()
         channel, self._channel = self._channel, None

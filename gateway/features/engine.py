@@ -88,10 +88,7 @@ class Engine:
         with np.errstate(divide="ignore", invalid="ignore"):
             for first in range(0, channels, _ROWS):
                 rows = slice(first, min(first + _ROWS, channels))
-                for part in (slice(first, first + 4), slice(first + 4, rows.stop)):
-                    if part.start < rows.stop:
-                        part = slice(part.start, min(part.stop, rows.stop))
-                        self._weigh(older[part], newer[part], mean[part], sizes[:, part], self._weighted[part.start-first:])
+                self._weigh(older[rows], newer[rows], mean[rows], sizes[:, rows])
                 self._sum(rows, out[rows])
             self._time_domain(central, sizes, out)
             self._dominant(out)
@@ -117,7 +114,7 @@ class Engine:
         amplitude = self._envelope[channel].copy()
         return self._freqs[: len(amplitude)].astype(np.float32), amplitude
 
-    def _weigh(self, older: Array, newer: Array, mean: Array, sizes: Array, weighted: Array) -> None:
+    def _weigh(self, older: Array, newer: Array, mean: Array, sizes: Array) -> None:
         """Leave the Hann-weighted window without its mean in the work array.
 
         ``sizes`` [2, C] become the means of the magnitude and of its square root.
@@ -126,7 +123,7 @@ class Engine:
         x = self._x[:rows]
         np.subtract(older, mean, out=x[:, :split])
         np.subtract(newer, mean, out=x[:, split:])
-        np.multiply(x, self._window, out=weighted[:rows])
+        np.multiply(x, self._window, out=self._weighted[:rows])
         np.abs(x, out=x)
         np.dot(x, self._ones, out=sizes[0])
         np.sqrt(x, out=x)

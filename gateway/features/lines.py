@@ -75,18 +75,19 @@ class Lines:
         if abs(speed_hz - self._speed_hz) > _SAME_SPEED * self._speed_hz:
             self._speed_hz = speed_hz
             self._tables(self._multiples * (speed_hz / self._spec.line_hz), lines)
-        at, before, peak, after = self._peaks()
+        at, is_peak, before, peak, after = self._peaks()
         around = np.take(self._padded, self._around, axis=1)
         around.sort(axis=-1)
         around = around.reshape(channels, -1)
         middle = np.take(around, self._below, axis=1) + np.take(around, self._above, axis=1)
         ratio = peak / (middle / 2)
         offset, gain = interpolate(peak, before, after)
+        offset[~is_peak], gain[~is_peak] = 0.0, 1.0
         out[:, self._hz] = ((at + offset) * self._spec.line_hz)[:, self._firsts]
         out[:, self._amplitude] = peak * gain
         out[:, self._ratio] = ratio
         enough = np.zeros((channels, ratio.shape[1] + 1), bool)
-        enough[:, :-1] = (ratio >= self._spec.threshold) & ~np.isnan(at)
+        enough[:, :-1] = (ratio >= self._spec.threshold) & is_peak
         unbroken = np.logical_and.accumulate(enough[:, self._groups], axis=2)
         found = unbroken.sum(axis=2).astype(np.float64)
         found[np.isnan(ratio[:, self._firsts])] = np.nan
@@ -121,27 +122,28 @@ class Lines:
         where = n + low[:, None] - 1
         self._where = np.where(n < width[:, None] + 2, where, lines).astype(np.intp)
         self._outside = np.where(n[:-2] < width[:, None], 0, -np.inf).astype(np.float32)
-        self._low, self._centre = low, width.astype(np.intp) // 2
+        self._low, self._centre = low, (np.clip(np.rint(centres), low, high) - low).astype(np.intp)
 
-    def _peaks(self) -> tuple[Array, Array, Array, Array]:
-        """Line number of the largest peak in each range, and its left, own and right amplitude.
+    def _peaks(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Line number of the largest peak in each range, whether it is one, and three amplitudes.
 
         Only a local maximum is a peak: the largest of a range may be the flank of a line outside.
-        Without a peak the line number is NaN, and the amplitudes are those in the middle.
+        Where there is none, the line is the one next to the calculated frequency. The amplitudes
+        are of the line before, itself and after; NaN where the range is lost.
         """
         found = np.take(self._padded, self._where, axis=1)
         inside = found[:, :, 1:-1]
-        is_peak = (inside >= found[:, :, :-2]) & (inside >= found[:, :, 2:])
-        height = np.where(is_peak, inside, np.float32(-1.0))
+        rises = (inside >= found[:, :, :-2]) & (inside >= found[:, :, 2:])
+        height = np.where(rises, inside, np.float32(-1.0))
         height += self._outside
         best = height.argmax(axis=2)
-        none = height.max(axis=2) < 0
-        best = np.where(none, self._centre, best)
-        at = np.where(none | self._lost, np.nan, self._low + best)
+        is_peak = height.max(axis=2) >= 0
+        best = np.where(is_peak, best, self._centre)
+        at = np.where(self._lost, np.nan, self._low + best)
         flat = best + np.arange(best.size).reshape(best.shape) * found.shape[2]
         before, peak, after = (found.take(flat + i).astype(np.float64) for i in range(3))
         peak[:, self._lost] = np.nan
-        return at, before, peak, after
+        return at, is_peak, before, peak, after
 
 
 def interpolate(peak: Array, before: Array, after: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""How the envelope of a hop is reduced in rate: lengths of its transforms, responses of its filters.
+"""How the envelope of a hop is reduced in rate: lengths of transforms, responses of filters.
 
 The analytic signal of the band needs fewer points than the signal, and its squared magnitude, of
 which only the low end is wanted, fewer still. Both steps are FIR filters whose response is applied

@@ -74,8 +74,8 @@ FEATURES: tuple[Feature, ...] = (
             "whichever is more", "ISO 13373-2, frequency domain", "power", "speed"),
     Feature("{line}_hz", "Hz",
             "frequency of the largest peak of the squared envelope's spectrum within `slip` "
-            "(2 %, at least 2 lines) of the calculated one, interpolated; none where there is "
-            "only the flank of a line outside",
+            "(2 %, at least 2 lines) of the calculated one, interpolated; where there is no "
+            "peak, or only the flank of one outside, the line next to the calculated frequency",
             f"{_RANDALL} (slip 1 to 2 %); Grandke 1983", "linear", "bearing"),
     Feature("{line}_amplitude", "{unit}^2", "its amplitude, interpolated likewise", _RANDALL,
             "power", "bearing"),

@@ -167,8 +167,8 @@ def test_noise_has_no_lines(seed: int, speed: float) -> None:
     assert all(math.isnan(c) or c == 0 for c in counts)
 
 
-def reference_line(spectrum: Array, centre: float, slip: float) -> tuple[float, float]:
-    """Line number and ratio as the table of features words it, one at a time."""
+def reference_line(spectrum: Array, centre: float, slip: float) -> tuple[int, float, bool]:
+    """Line number, ratio and whether it is a peak, as the table of features words it."""
     tolerance = max(2.0, slip * centre)
     inside = [
         k for k in range(3, len(spectrum) - 1)
@@ -179,10 +179,8 @@ def reference_line(spectrum: Array, centre: float, slip: float) -> tuple[float, 
     around = [
         spectrum[k] for k in range(2, len(spectrum)) if tolerance + 2 < abs(k - centre) <= reach
     ]
-    if not inside:
-        return math.nan, math.nan
-    best = max(inside, key=lambda k: spectrum[k])
-    return best, spectrum[best] / float(np.median(around))
+    best = max(inside, key=lambda k: spectrum[k]) if inside else round(centre)
+    return best, spectrum[best] / float(np.median(around)), bool(inside)
 
 
 @settings(max_examples=40, deadline=None)
@@ -204,12 +202,10 @@ def test_lines_are_what_the_table_says(seed: int, speed: float) -> None:
                 if math.floor(centre + max(2, 0.02 * centre)) + 2 > 1501:
                     assert math.isnan(ratio)
                     continue
-                at, expected = reference_line(spectrum[channel], centre, 0.02)
-                if math.isnan(at):
-                    assert h > 1 or math.isnan(found[f"{line}_hz"])
-                else:
-                    assert ratio == pytest.approx(expected, rel=1e-5), (line, h)
-                    assert h > 1 or abs(found[f"{line}_hz"] - at) <= 0.5
+                at, expected, is_peak = reference_line(spectrum[channel], centre, 0.02)
+                assert ratio == pytest.approx(expected, rel=1e-5), (line, h)
+                if h == 1:
+                    assert abs(found[f"{line}_hz"] - at) <= (0.5 if is_peak else 0.0)
 
 
 def test_tables_follow_the_speed() -> None:
@@ -229,10 +225,12 @@ def test_the_flank_of_a_line_outside_is_no_line() -> None:
     speed = 30.0
     outside = MULTIPLES["bpfo"] * speed * 1.02 + 1.0  # one line beyond the tolerance
     _, found = run(modulated(outside, 0.5), spec, speed)
-    assert math.isnan(found["bpfo_hz"]) or found["bpfo_ratio"] < spec.threshold
     assert found["bpfo_harmonics"] == 0
+    assert found["bpfo_hz"] == round(MULTIPLES["bpfo"] * speed)
+    assert found["bpfo_amplitude"] < 0.1  # not the 1.0 of that line
     _, found = run(modulated(outside - 2.0, 0.5), spec, speed)
-    assert found["bpfo_ratio"] > spec.threshold
+    assert found["bpfo_harmonics"] >= 1
+    assert found["bpfo_hz"] == pytest.approx(outside - 2.0, abs=0.02)
 
 
 def test_lines_without_room_have_no_value() -> None:
