@@ -52,8 +52,6 @@ class Link:
         self._ca_file = ca_file
         self._timeout_s = timeout_s
         self._channel: Any = None
-        self._ready: Any = None
-        self._closed = False
         self._deadline: _Deadline | None = None
 
     def open(self, read_s: float) -> Any:
@@ -72,18 +70,7 @@ class Link:
         else:
             channel = vendor.grpc.secure_channel(target, self._credentials(), _OPTIONS)
         self._channel = channel
-        self._ready = vendor.grpc.channel_ready_future(channel)
-        if self._closed:  # in the meantime, by another thread
-            self.close()
-        try:
-            self._ready.result(timeout=max(0.05, until - time.monotonic()))
-        except vendor.grpc.FutureCancelledError:
-            raise DeviceUnavailable("closed", "interrupted") from None
-        except vendor.grpc.FutureTimeoutError:
-            tls = "without TLS" if self._ca_file is None else f"with TLS by {self._ca_file}"
-            raise DeviceUnavailable(
-                "timeout", f"no gRPC server answers at {target} ({tls})"
-            ) from None
+        self._greet(channel, target, until)
         self._deadline = _Deadline(self._timeout_s, read_s, until)
         return vendor.grpc.intercept_channel(channel, self._deadline)
 
@@ -99,9 +86,6 @@ class Link:
 
     def close(self) -> None:
         """End the channel and every call on it; idempotent, from any thread."""
-        self._closed = True
-        if self._ready is not None:
-            self._ready.cancel()
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
@@ -117,6 +101,28 @@ class Link:
             raise DeviceUnavailable("timeout", f"{where[0]}:{where[1]}: {error}") from None
         except OSError as error:
             raise DeviceUnavailable("unreachable", f"{where[0]}:{where[1]}: {error}") from None
+
+    def _greet(self, channel: Any, target: str, until: float) -> None:
+        # a call that waits for the connection; gRPC's own way to watch one leaves a thread behind
+        # that fails when the channel is closed
+        ask = channel.unary_unary(
+            "/nidaqmx_grpc.NiDAQmx/GetSystemInfoAttributeUInt32",
+            request_serializer=vendor.messages.GetSystemInfoAttributeUInt32Request.SerializeToString,
+        )
+        version = vendor.messages.GetSystemInfoAttributeUInt32Request(attribute_raw=0x1272)
+        try:
+            ask(version, timeout=max(0.05, until - time.monotonic()), wait_for_ready=True)
+        except vendor.grpc.RpcError as error:
+            if error.code() is vendor.grpc.StatusCode.DEADLINE_EXCEEDED:
+                tls = "without TLS" if self._ca_file is None else f"with TLS by {self._ca_file}"
+                detail = f"no gRPC server answers at {target} ({tls})"
+                raise DeviceUnavailable("timeout", detail) from None
+            if error.code() in (
+                vendor.grpc.StatusCode.CANCELLED,
+                vendor.grpc.StatusCode.UNAVAILABLE,
+            ):
+                raise DeviceUnavailable("closed", f"{target}: {error.details()}") from None
+            # any other answer is one, too: that it has no runtime is told when the task is made
 
     def _credentials(self) -> Any:
         try:

@@ -34,11 +34,10 @@ class SectionAnalysis:
         count = len(channels)
         self.engine = Engine(spec, count)
         self.moments = Moments(spec, count)
-        self.sensors = Sensors(channels, spec.hops)
+        self.sensors = Sensors(channels)
         names = list(self.engine.names)
         self.averages = Averages(recipe.averages, names, count, spec.hop / spec.rate_hz)
         self._picked = [names.index(name) for name in recipe.features]
-        self._mean, self._rms = names.index("mean"), names.index("rms")
         columns = (*recipe.features, *(a.feature for a in recipe.averages))
         needs = {f.name: f.needs for f in features_of(spec)}
         self._on_speed = np.array([needs[name] in ("speed", "bearing") for name in columns], "b1")
@@ -57,13 +56,11 @@ class SectionAnalysis:
     def reset(self) -> None:
         """Samples are missing: windows and averages begin anew."""
         self.moments.reset()
-        self.sensors.reset()
         self.averages.reset()
 
     def push(self, hop: Array) -> None:
         """Take the newest hop of the section's channels, float32 [channel, sample]."""
         self.moments.push(hop)
-        self.sensors.push(hop)
 
     def rows(
         self, older: Array, newer: Array, time_ns: int, state: str, latest: Latest, now_ns: int
@@ -71,9 +68,7 @@ class SectionAnalysis:
         """The rows of the window that ends at ``time_ns``: one for each channel."""
         speed_hz, why = self.speed(latest, now_ns)
         values = self.engine.compute(older, newer, self.moments, speed_hz)
-        central = self.moments.window()
-        peak = np.maximum(np.abs(central.low), np.abs(central.high))
-        marks = self.sensors.judge(peak, values[:, self._mean], values[:, self._rms])
+        marks = self.sensors.judge(self.engine.central or self.moments.window(), self.moments.means)
         for index, mark in enumerate(marks):
             if mark is not None:
                 values[index] = np.nan if mark.quality is Quality.BAD else values[index]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gateway.features.moments import Central
 from gateway.model import Array, Channel, Mark, Quality, bad
 
 CLIPPED_FROM = 0.999
@@ -28,46 +29,29 @@ INVALID = bad("not_finite")
 
 
 class Sensors:
-    """Judges a window of some channels by its hops: least and largest sample, mean, and RMS."""
+    """Judges the windows of some channels."""
 
-    def __init__(self, channels: Sequence[Channel], hops: int) -> None:
+    def __init__(self, channels: Sequence[Channel]) -> None:
         scale = [np.inf if c.full_scale is None else c.full_scale for c in channels]
         self._scale = np.array(scale)
         self._floor = np.array([_floor(c) for c in channels])
-        self._means: Array = np.full((hops, len(channels)), np.nan)
-        self._at = 0
 
-    def reset(self) -> None:
-        """Samples are missing."""
-        self._means[:] = np.nan
-
-    def push(self, block: Array) -> None:
-        """Note the newest hop, ``block[channel, sample]``."""
-        self._means[self._at] = block.mean(axis=1, dtype=np.float64)
-        self._at = (self._at + 1) % len(self._means)
-
-    def judge(self, peak: Array, mean: Array, rms: Array) -> list[Mark | None]:
+    def judge(self, window: Central, means: Array) -> list[Mark | None]:
         """The mark of each channel; None where nothing is wrong.
 
-        ``peak``: largest magnitude about zero; ``mean`` and ``rms`` (about the mean) of the window.
+        ``means[channel, hop]`` are those of the window's hops.
         """
         marks: list[Mark | None] = [None] * len(self._scale)
-        clipped = peak >= CLIPPED_FROM * self._scale
-        is_open = np.abs(mean) >= OPEN_FROM * self._scale
-        shorted = rms <= self._floor
-        known = self._means[~np.isnan(self._means).any(axis=1)]
-        shifted = np.zeros(len(self._scale), "b1")
-        if len(known) > 1:
-            moved = known.max(axis=0) - known.min(axis=0)
-            # a slow vibration moves the mean of a hop too, but not by more than it swings
-            shifted = (moved >= STEP_FROM * self._scale) & (moved >= 1.5 * rms)
-        invalid = ~np.isfinite(rms)
+        rms = np.sqrt(window.m2)
+        moved = means.max(axis=1) - means.min(axis=1)
+        peak = np.maximum(np.abs(window.low), np.abs(window.high))
         for found, mark in (
-            (shifted, SHIFTED),
-            (clipped, CLIPPED),
-            (shorted, SHORTED),
-            (is_open, OPEN),
-            (invalid, INVALID),
+            # a slow vibration moves the mean of a hop too, but not by more than it swings
+            ((moved >= STEP_FROM * self._scale) & (moved >= 1.5 * rms), SHIFTED),
+            (peak >= CLIPPED_FROM * self._scale, CLIPPED),
+            (rms <= self._floor, SHORTED),
+            (np.abs(window.mean) >= OPEN_FROM * self._scale, OPEN),
+            (~np.isfinite(rms), INVALID),
         ):
             if found.any():
                 for index in np.flatnonzero(found).tolist():

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from gateway.features.spec import THRESHOLD
 from gateway.settings import ChannelConfig, Settings
 
 Hz: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -116,7 +117,7 @@ class AnalysisConfig(Settings):
         3, description="Harmonics of each bearing line that are looked at."
     )
     line_threshold: Annotated[float, Field(gt=1, le=1000)] = Field(
-        6.0, description="A line counts from this ratio of its peak to its neighbourhood on."
+        THRESHOLD, description="A line counts from this ratio of its peak to its neighbourhood on."
     )
     zones: str | ZonesConfig | None = Field(
         None, description="Zone table of velocity_rms by name, e.g. iso_20816_3_group_2_rigid."

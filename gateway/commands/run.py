@@ -47,6 +47,8 @@ def run(
     """Run the gateway until SIGTERM or Ctrl-C."""
     if mock and on_sim:
         raise WrongUsage("--mock and --sim exclude each other")
+    # before numpy comes: its BLAS would start threads whose spinning costs more than they bring
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from gateway import logs
 
     logs.setup()

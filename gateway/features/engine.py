@@ -23,7 +23,7 @@ _ROWS = 8
 
 
 class Engine:
-    """Computes the features of a spec, of up to ``channels`` (best 16 to 32) channels at a time.
+    """Computes the features of a spec, of up to ``channels`` (best 16 or more) channels at a time.
 
     All tables and work arrays are made once. Not for two threads at a time.
     """
@@ -47,6 +47,8 @@ class Engine:
         # of each line |X|^2, one half of it for the two that have no mirror image
         self._power = np.zeros((channels, n // 2 + 1), np.float32)
         self._largest = np.zeros(channels, np.intp)
+        self.central: Central | None = None
+        """Moments of the window that was computed last."""
         self._weights()
         self._envelope: Array | None = None
         self._lines: Lines | None = None
@@ -78,14 +80,15 @@ class Engine:
 
         ``older`` [C, a] and ``newer`` [C, b] are the two pieces of a ring buffer, a + b = N, of
         whose hops ``moments`` has the sums. NaN where a feature has no value: no speed, a line
-        beyond the envelope's spectrum, a signal that is zero throughout.
+        beyond the envelope's spectrum, a signal that is zero throughout, a sample that is not
+        finite.
         """
         channels = older.shape[0]
         out = np.full((channels, len(self.names)), np.nan)
-        central = moments.window()
+        central = self.central = moments.window()
         mean = central.mean.astype(np.float32)[:, None]
         sizes = np.empty((2, channels), np.float32)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for first in range(0, channels, _ROWS):
                 rows = slice(first, min(first + _ROWS, channels))
                 self._weigh(older[rows], newer[rows], mean[rows], sizes[:, rows])
@@ -159,6 +162,7 @@ class Engine:
         out[:, 7] = rms / size
         out[:, 8] = peak / size
         out[:, 9] = peak / root**2
+        out[~np.isfinite(central.m2), :10] = np.nan
 
     def _dominant(self, out: Array) -> None:
         largest = self._largest[: len(out)] + _LOWEST

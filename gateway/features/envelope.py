@@ -59,8 +59,12 @@ class Envelope:
         self._pushed = 0
         self._skip = self._touched
 
-    def push(self, block: Array) -> None:
-        """Take the next hop, float32 or float64 [C, H]."""
+    def push(self, block: Array, finite: Array) -> None:
+        """Take the next hop, float32 or float64 [C, H]; ``finite`` [C]: whether all samples are."""
+        all_finite = bool(finite.all())
+        if not all_finite:
+            # they shall not stay: the next hop's transform has samples of this one
+            block = np.where(np.isfinite(block), block, self._pivot)
         segment, before = self._segment, 2 * self.delay
         if self._pushed == 0:
             self._pivot[:, 0] = block.mean(axis=1, dtype=np.float64)
@@ -89,6 +93,9 @@ class Envelope:
         kept = scipy.fft.irfft(lines, self._out, axis=-1)[:, self._kept]
         size = kept.shape[1]
         self._ring[:, at * size : (at + 1) * size] = kept
+        if not all_finite:
+            self._ring[~finite, at * size] = self._sum[~finite, at] = np.nan
+            self._top[~finite, at] = np.nan
         self._pushed += 1
 
     def transform(self, rms: Array, peak: Array) -> None:

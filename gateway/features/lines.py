@@ -129,7 +129,7 @@ class Lines:
 
         Only a local maximum is a peak: the largest of a range may be the flank of a line outside.
         Where there is none, the line is the one next to the calculated frequency. The amplitudes
-        are of the line before, itself and after; NaN where the range is lost.
+        are of the line before, itself and after; NaN, as the line, where the range is lost.
         """
         found = np.take(self._padded, self._where, axis=1)
         inside = found[:, :, 1:-1]
@@ -139,10 +139,10 @@ class Lines:
         best = height.argmax(axis=2)
         is_peak = height.max(axis=2) >= 0
         best = np.where(is_peak, best, self._centre)
-        at = np.where(self._lost, np.nan, self._low + best)
         flat = best + np.arange(best.size).reshape(best.shape) * found.shape[2]
         before, peak, after = (found.take(flat + i).astype(np.float64) for i in range(3))
         peak[:, self._lost] = np.nan
+        at = np.where(np.isnan(peak), np.nan, self._low + best)
         return at, is_peak, before, peak, after
 
 

@@ -55,7 +55,14 @@ class Moments:
             self.envelope.reset()
 
     def push(self, block: Array) -> None:
-        """Take the next hop: float32 or float64 [C, H]."""
+        """Take the next hop: float32 or float64 [C, H].
+
+        A sample that is not finite makes all of its channel NaN while the hop is in the window.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._push(block)
+
+    def _push(self, block: Array) -> None:
         at = self._pushed % self._hops
         samples = block.shape[1]
         if self._work.shape[2] != samples:
@@ -63,6 +70,8 @@ class Moments:
         y, y2 = self._work
         np.copyto(y, block)
         total = np.add.reduce(y, axis=1)
+        finite = np.isfinite(total)
+        total[~finite] = np.nan
         pivot = (total / samples).astype(np.float32).astype(np.float64)
         y -= pivot[:, None]
         np.multiply(y, y, out=y2)
@@ -75,7 +84,12 @@ class Moments:
             np.einsum("ij,ij->i", a, b, out=self._sums[power, :, at])
         self._pushed += 1
         if self.envelope is not None:
-            self.envelope.push(block)
+            self.envelope.push(block, finite)
+
+    @property
+    def means(self) -> Array:
+        """Mean of each hop in the window, in no order, to float32's precision; [C, hops]."""
+        return self._pivot[:, : min(self._pushed, self._hops)]
 
     def window(self) -> Central:
         """The moments of the last K hops (of all there are, where there are fewer)."""

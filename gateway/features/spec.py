@@ -20,7 +20,7 @@ THRESHOLD = 8.0
 """Ratio of a line to its neighbourhood from which it counts as found.
 
 In windows of 1 s of sound machines (Case Western 97, IMS test 2, MFS Normal) no line has two
-harmonics in a row above 6.6, and all recorded race faults have two above 10 at the bearing itself.
+harmonics in a row above 6.6, and every recorded race fault has two above 14 at the bearing itself.
 """
 
 _FEWEST_BINS = 32
@@ -72,8 +72,8 @@ class Spec:
             self._check(f"band {name}", low, high, 1)
         if self.envelope_band_hz is not None:
             self._check("envelope_band_hz", *self.envelope_band_hz, _FEWEST_BINS)
-        if not 0.0 < self.slip <= 0.1:
-            raise ValueError(f"slip {self.slip:g}; expected more than 0, at most 0.1")
+        if not 0.0 <= self.slip <= 0.1:
+            raise ValueError(f"slip {self.slip:g}; expected 0 to 0.1")
         if not 1 <= self.harmonics <= 10:
             raise ValueError(f"harmonics {self.harmonics}; expected 1 to 10")
         if self.threshold <= 1.0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.sims.ni_peer import NiServer, Told, build_runtime, driver_process
 
 BLOCK = 512
 PART = 200
-SETTINGS = {"block_s": BLOCK / RATE_HZ, "timeout_s": 0.5, "buffer_s": 5.0}
+SETTINGS = {"block_s": BLOCK / RATE_HZ, "timeout_s": 1.0, "buffer_s": 5.0}
 
 
 class Rig:
@@ -121,7 +122,9 @@ def test_no_samples_within_the_time_out_is_a_loss(rig: Rig) -> None:
     rig.connect()
     rig.peer("limit", 2 * BLOCK)
     assert rig.blocks(2) == [(0, BLOCK, None), (BLOCK, BLOCK, None)]
+    begun = time.monotonic()
     assert rig.lost("read", 1)[0] == "timeout"
+    assert time.monotonic() - begun < SETTINGS["block_s"] + SETTINGS["timeout_s"]
     rig.reset()
     rig.assert_recovers()
 

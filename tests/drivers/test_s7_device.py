@@ -106,6 +106,28 @@ def test_every_type_is_simulated_good_and_moves() -> None:
         driver.connect()
 
 
+def test_a_simulated_speed_is_one_that_a_machine_may_have() -> None:
+    device = s7_device([("speed", "DB7.DBD0", "real"), ("running", "DB7.DBX4.0", "bool")], 1)
+    table = device.groups[0].tables[0]
+    table.units = ("rpm", None)
+    simulation = S7Driver.simulate([device])
+    assert simulation is not None
+    try:
+        device.redirect(simulation.endpoints["plc"])
+        device.connect()
+        speeds, running = [], []
+        for second in range(60):
+            simulation.step(float(second))
+            values = read_values(device)
+            speeds.append(values["speed"][0])
+            running.append(values["running"][0])
+        assert 1465 <= min(speeds) < 1470 < 1490 < max(speeds) <= 1495
+        assert running == [True] * 50 + [False] * 10
+        device.close()
+    finally:
+        simulation.close()
+
+
 def test_another_client_reads_the_simulation_the_same_and_cannot_write() -> None:
     device = s7_device([("r", "DB3.DBD0", "real"), ("i", "DB3.DBW5", "int")], 1)
     simulation = S7Driver.simulate([device])

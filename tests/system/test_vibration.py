@@ -86,6 +86,10 @@ def test_the_pump_runs_on_a_simulated_card_and_plc(tmp_path: Path) -> None:
         assert "gateway features" in saved.stderr
         read = gateway("read", file, "daq_1", expect=None)
         assert "velocity_rms" in read.stdout
+        minute = until(lambda: newest(client, "plc_1").get("", {}), 5, "rows of the PLC")
+        until(lambda: "pressure_mean" in newest(client, "plc_1")[""], 20, "its aggregates")
+        assert 5.5 <= newest(client, "plc_1")[""]["pressure_mean"] <= 6.5
+        assert minute["speed_rpm"] == pytest.approx(1480, abs=15.1)
         status = client.get_json("/v1/status")["devices"]["daq_1"]
         assert status["facts"]["stream"]["gaps"] == 0
     assert "Traceback" not in log.read_text("utf-8")

@@ -213,7 +213,7 @@ def test_tables_follow_the_speed() -> None:
     spectrum = np.random.default_rng(1).rayleigh(size=(2, 1501)).astype(np.float32)
     columns = sum(f.needs == "bearing" for f in features_of(spec))
     moving = Lines(spec)
-    for speed in (25.0, 25.004, 26.0, 80.0, 25.0):
+    for speed in (25.0, 25.004, 25.2, 80.0, 25.0):
         ours, fresh = np.full((2, 2, columns), np.nan)
         moving.find(spectrum, speed, ours)
         Lines(spec).find(spectrum, speed if speed != 25.004 else 25.0, fresh)

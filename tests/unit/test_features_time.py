@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, special, stats
 
+from gateway.features.bearings import Geometry
 from gateway.features.engine import Engine
 from gateway.features.moments import Moments
 from gateway.features.spec import Spec
@@ -231,3 +232,32 @@ def test_pieces_of_a_ring_and_chunks_of_channels_make_no_difference() -> None:
     for channel in (0, 8, 18):
         alone = list(features(x[channel]).values())
         assert alone == pytest.approx(list(whole[channel]), rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("at", [0, 3])
+def test_what_is_not_finite_hides_its_channel_while_it_is_in_the_window(
+    wrong: float, at: int
+) -> None:
+    spec = Spec(RATE, 10_240, H, "g", has_speed=True, bearing=Geometry(9, 7.94, 39.04))
+    x = np.random.default_rng(11).standard_normal((3, 10 * H)).astype(np.float32)
+    sound = Engine(spec, 3), Moments(spec, 3)
+    spoilt = x.copy()
+    spoilt[1, at * H + 77] = wrong
+    engine, moments = Engine(spec, 3), Moments(spec, 3)
+    for hop in range(10):
+        block = slice(hop * H, (hop + 1) * H)
+        moments.push(spoilt[:, block])
+        sound[1].push(x[:, block])
+        if hop < 3:
+            continue
+        window = slice((hop - 3) * H, (hop + 1) * H)
+        ours = engine.compute(spoilt[:, window], spoilt[:, :0], moments, 30.0)
+        expected = sound[0].compute(x[:, window], x[:, :0], sound[1], 30.0)
+        np.testing.assert_array_equal(ours[[0, 2]], expected[[0, 2]])
+        if at <= hop < at + 4:
+            known = [n for n, v in zip(engine.names, ours[1], strict=True) if not math.isnan(v)]
+            assert set(known) <= {"speed_hz", "peak", "peak_to_peak"}
+        else:
+            assert ours[1] == pytest.approx(expected[1], rel=0.1, abs=5)
+            assert ours[1, :10] == pytest.approx(expected[1, :10], rel=1e-6)
