@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -286,3 +288,17 @@ def test_a_mark_of_the_whole_row_keeps_its_values(tmp_path: Path) -> None:
     assert ALL in row.marks
     assert not row.all_bad
     assert BLOCK * 10 == 2560
+
+
+def test_the_daemon_loads_of_scipy_only_the_fft_and_without_a_stream_not_even_that() -> None:
+    code = (
+        "import sys, {module}\n"
+        "heavy = ('scipy.signal', 'scipy.stats', 'scipy.fft', 'nidaqmx', 'matplotlib', 'nptdms')\n"
+        "print(*(name for name in heavy if name in sys.modules))"
+    )
+    for module, loaded in (("gateway.daemon", ""), ("gateway.analysis.looks", "scipy.fft")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(module=module)],
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert done.stdout.strip() == loaded
