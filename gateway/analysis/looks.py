@@ -86,7 +86,7 @@ def spectra(analysis: StreamAnalysis, index: int) -> Spectra:
 
 
 def capture(found: Waveform) -> bytes:
-    """A waveform as an ``.npz`` file: samples under the channel's name, rate and ``meta`` (JSON)."""
+    """A waveform as an ``.npz`` file: samples under the channel's name, and ``meta`` (JSON)."""
     if found.samples.nbytes > MAX_CAPTURE_BYTES:
         raise GatewayError(f"more than {MAX_CAPTURE_BYTES >> 20} MiB; ask for fewer seconds")
     meta = {

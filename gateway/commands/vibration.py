@@ -87,7 +87,9 @@ def features(
         ),
     ] = None,
 ) -> None:
-    """Compute the features of a recording, by the code of the gateway.
+    """Compute the features of a recording.
+
+    By the code of the gateway.
 
     Prints every window, then median and spread; with --json an object a window.
     """
@@ -235,9 +237,10 @@ def spectrum(
         typer.Option(metavar="PNG", readable=False, help="Draw waveform and spectra."),
     ] = None,
 ) -> None:
-    """Show the latest spectrum and envelope spectrum of a channel.
+    """Show the newest spectra of a channel.
 
-    Asks the running gateway: its largest lines, and the features of the same window.
+    Asks the running gateway: the largest lines of spectrum and envelope spectrum, and the features
+    of the same window.
     """
     client = _client(file, device)
     params = {"device": device, "channel": channel}
@@ -305,9 +308,10 @@ def capture(
         typer.Option(metavar="S", min=0.001, help="The newest seconds, as far as kept."),
     ] = None,
 ) -> None:
-    """Save the newest raw samples of a channel, with all that they depend on.
+    """Save the newest raw samples of a channel.
 
-    Asks the running gateway. `gateway features TARGET` computes on it.
+    Asks the running gateway; with all that the samples depend on. `gateway features TARGET`
+    computes on it.
     """
     client = _client(file, device)
     from urllib.parse import urlencode

@@ -124,6 +124,11 @@ def _syntax(document: Document, text: str, error: yaml.MarkedYAMLError) -> Fault
     if (open_quote := _open_quote(document, text, error)) is not None:
         return open_quote
     mark = error.problem_mark or error.context_mark
+    if mark is not None and "maximum nesting depth" in (error.problem or ""):
+        # libyaml looks ahead through opening brackets, and gives up long after our own bound
+        line, col = _too_deep(text, mark.index)
+        place = Place(document.file, line, col, "")
+        return place.fault(f"nested deeper than {MAX_DEPTH} levels")
     line, col = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     place = Place(document.file, line, col, "")
     lines = text.splitlines()
@@ -138,6 +143,17 @@ def _syntax(document: Document, text: str, error: yaml.MarkedYAMLError) -> Fault
     elif error.context_mark is not None and error.context_mark.line + 1 != line:
         problem += f" ({error.context}, begun in line {error.context_mark.line + 1})"
     return place.fault(f"not valid YAML: {problem}")
+
+
+def _too_deep(text: str, end: int) -> tuple[int, int]:
+    """Line and column of the bracket that opens one level too many, before ``end``."""
+    depth = 0
+    for index, char in enumerate(text[:end]):
+        depth += (char in "[{") - (char in "]}")
+        if depth > MAX_DEPTH:
+            before = text[:index]
+            return before.count("\n") + 1, index - before.rfind("\n")
+    return text[:end].count("\n") + 1, 1
 
 
 def _open_quote(document: Document, text: str, error: yaml.MarkedYAMLError) -> Fault | None:

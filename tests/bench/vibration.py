@@ -197,9 +197,9 @@ def table(seconds: float = 20.0) -> list[str]:
     lines = [
         f"The daemon with the PLC alone: {idle:.1f} % of a core.",
         "",
-        "| channels at 25.6 kS/s | CPU of one core | RSS | a channel and hop | bare FFT at this pace "
-        "| times the FFT | usual scipy code | row after its last sample p50 / p99 "
-        "| polls' lateness p50 / p99 | gaps |",
+        "| channels at 25.6 kS/s | CPU of one core | RSS | a channel and hop "
+        "| bare FFT at this pace | times the FFT | usual scipy code "
+        "| row after its last sample p50 / p99 | polls' lateness p50 / p99 | gaps |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for channels in CHANNELS:

@@ -26,9 +26,9 @@ from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.hub import Dropped, Hub
 from gateway.losses import Loss, LossLedger
 from gateway.model import Column, Group, Mark, Quality, Row, Table, bad
-from gateway.streams import Streams
 from gateway.sinks.historian import HistorianSink
 from gateway.sinks.historian.query import History
+from gateway.streams import Streams
 from tests.support import until
 
 TIME_NS = 1_772_000_000_123_456_789
