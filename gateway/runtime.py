@@ -258,7 +258,7 @@ class Runtime:
             "bus": worker.name,
             "state": state,
             "reason": device.reason,
-            "since_s": round(time.monotonic() - device.since, 1),
+            "since_s": round(time.monotonic() - device.since, 3),
             "endpoint": str(facts.pop("endpoint", "")),
             "connects": device.connects,
             "polls": device.polls,

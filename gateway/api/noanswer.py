@@ -25,6 +25,17 @@ _REASONS = {
     "port_busy": ("its serial port cannot be opened", "does another program use it?"),
     "gateway_no_path": ("its converter has no way to it", "is its unit right?"),
     "gateway_no_answer": ("its converter gets no answer from it", "is it on, and its unit right?"),
+    "no_runtime": (
+        "NI-DAQmx is not installed here",
+        "install it, or use grpc: of a PC that has it",
+    ),
+    "device_lost": ("its card is gone", "is it plugged in and on, and its chassis reachable?"),
+    "unknown_device": ("NI-DAQmx knows no such card", "is its name in the addresses right?"),
+    "reserved": ("its card is reserved", "does another program use it?"),
+    "config": ("its card refuses the settings", "the log has NI's words"),
+    "overrun": ("samples are lost again and again", "is this computer too slow for its channels?"),
+    "ended": ("its recording has ended", "play it with loop: true"),
+    "gateway_fault": ("the gateway has a bug", "the log says where"),
     "driver_fault": ("its driver has a bug", "the log of the gateway says where"),
 }
 """Reason of `DeviceUnavailable` -> it in words, and what to look at."""
