@@ -16,8 +16,8 @@ from gateway.device import DeviceState, GroupClock
 from gateway.driver import PolledDriver
 from gateway.errors import DeviceUnavailable
 from gateway.health import Heartbeats
-from gateway.model import Mark, Row
-from gateway.worker import BEAT_SLACK_S, Worker, marked
+from gateway.model import Mark, Row, marked
+from gateway.worker import BEAT_SLACK_S, Worker
 
 log = logging.getLogger("gateway.acquire")
 

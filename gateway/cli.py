@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gateway.commands import config, device, info, live, run, vibration
+from gateway.commands import config, device, info, live, losses, reload, run, vibration
 from gateway.commands.console import (
     EXIT_BAD,
     EXIT_CONFIG,
@@ -57,7 +57,9 @@ for command in (
     device.probe,
     live.status,
     live.tail,
+    reload.reload,
     live.snapshot,
+    losses.losses,
     vibration.spectrum,
     vibration.capture,
     vibration.features,
@@ -66,6 +68,7 @@ for command in (
     config.schema,
 ):
     app.command()(command)
+app.add_typer(losses.dead_letters)
 
 
 @app.callback(invoke_without_command=True)

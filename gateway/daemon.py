@@ -6,7 +6,6 @@ Producers (buses) stop first, then the writers drain to disk, and the HTTP app c
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import logging
 import os
@@ -18,14 +17,17 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
-from gateway import sdnotify
+from gateway import memory, sdnotify
 from gateway.api.app import make_app
 from gateway.api.server import Server
 from gateway.config import Plant
 from gateway.errors import GatewayError
-from gateway.health import clock_synchronised
+from gateway.health import ClockSteps, clock_synchronised
+from gateway.reload import Reloader
 from gateway.runtime import Runtime
+from gateway.watchdog import Watchdog
 
 log = logging.getLogger("gateway.daemon")
 
@@ -33,11 +35,6 @@ SWITCH_INTERVAL_S = 0.0005
 """Python's thread switch interval: at its 5 ms default a busy thread delays every poll."""
 
 CLOCK_CHECK_S = 10.0
-
-M_MMAP_THRESHOLD = -3
-MMAP_FROM = 256 * 1024
-"""Larger blocks (encoded batches) go back to the system at once: glibc would keep some MB of them
-in every thread (mallopt(3))."""
 
 
 @contextlib.contextmanager
@@ -67,24 +64,38 @@ def locked(state_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def run(plant: Plant, *, config_path: Path, announce: Callable[[], None] = lambda: None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start."""
+def run(
+    plant: Plant,
+    *,
+    config_path: Path,
+    announce: Callable[[], None] = lambda: None,
+    load: Callable[[], Plant] | None = None,
+) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start.
+
+    ``load`` loads the configuration again, for a reload (SIGHUP).
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # not where there is a stream: its work arrays would be mapped and zeroed anew at every hop
-    if not plant.streams:
-        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM)
+    memory.tune(has_stream=bool(plant.streams))
     with locked(plant.state_dir):
-        return anyio.run(_main, plant, config_path, announce)
+        return anyio.run(_main, plant, config_path, announce, load)
 
 
-async def _main(plant: Plant, config_path: Path, announce: Callable[[], None]) -> int:
+async def _main(
+    plant: Plant,
+    config_path: Path,
+    announce: Callable[[], None],
+    load: Callable[[], Plant] | None,
+) -> int:
     # open until the very end: a second signal must not end the process while rows are stored
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as caught:
         runtime = Runtime(plant, config_path)
+        reloader = Reloader(runtime, load)
+        runtime.reload_status = reloader.status
         server = Server(make_app(runtime, plant.api), plant.api)
         server_stop, stop, listening = anyio.Event(), anyio.Event(), anyio.CancelScope()
         problem: GatewayError | None = None
+        stuck: list[GatewayError] = []
         async with anyio.create_task_group() as consumers:
             try:
                 await consumers.start(server.run, server_stop)
@@ -93,18 +104,19 @@ async def _main(plant: Plant, config_path: Path, announce: Callable[[], None]) -
                 for worker in runtime.workers.values():
                     worker.start()
                 announce()
-                consumers.start_soon(_obey, caught, stop, listening)
+                consumers.start_soon(_obey, caught, stop, listening, reloader)
                 async with anyio.create_task_group() as watchers:
-                    watchers.start_soon(_watch, runtime)
+                    watchers.start_soon(_watch, runtime, reloader, stop, stuck)
                     await stop.wait()
                     watchers.cancel_scope.cancel()
+                problem = stuck[0] if stuck else None
             except GatewayError as error:
                 problem = error
             finally:
                 with anyio.CancelScope(shield=True):
                     sdnotify.notify("STOPPING=1")
                     try:
-                        await anyio.to_thread.run_sync(_stop, runtime)
+                        await anyio.to_thread.run_sync(_stop, runtime, reloader)
                     finally:
                         server_stop.set()
                         listening.cancel()
@@ -114,33 +126,64 @@ async def _main(plant: Plant, config_path: Path, announce: Callable[[], None]) -
 
 
 async def _obey(
-    signals: AsyncIterator[signal.Signals], stop: anyio.Event, listening: anyio.CancelScope
+    signals: AsyncIterator[signal.Signals],
+    stop: anyio.Event,
+    listening: anyio.CancelScope,
+    reloader: Reloader,
 ) -> None:
-    with listening:
-        async for number in signals:
-            if number == signal.SIGHUP:
-                log.warning("SIGHUP: this version applies a changed file only by a restart")
-            elif stop.is_set():
-                log.warning("already stopping: rows are being stored")
-            else:
-                log.info("stopping", extra={"signal": number.name})
-                stop.set()
+    async with anyio.create_task_group() as reloads:
+        with listening:
+            await _listen(signals, stop, reloads, reloader)
 
 
-async def _watch(runtime: Runtime) -> None:
+async def _reload(reloader: Reloader) -> None:
+    sdnotify.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    await anyio.to_thread.run_sync(reloader.reload)
+    sdnotify.notify("READY=1")
+
+
+async def _listen(
+    signals: AsyncIterator[signal.Signals],
+    stop: anyio.Event,
+    reloads: TaskGroup,
+    reloader: Reloader,
+) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            log.info("reloading", extra={"signal": number.name})
+            reloads.start_soon(_reload, reloader)
+        elif stop.is_set():
+            log.warning("already stopping: rows are being stored")
+        else:
+            log.info("stopping", extra={"signal": number.name})
+            stop.set()
+
+
+async def _watch(
+    runtime: Runtime, reloader: Reloader, stop: anyio.Event, stuck: list[GatewayError]
+) -> None:
     """Tell systemd when all is ready and that all is alive; look at clock and full queues."""
+    watchdog = Watchdog(runtime, reloader)
     every_s = min(5.0, (sdnotify.watchdog_s() or 10.0) / 2)
     ready = False
     clock_at = 0.0
+    steps = ClockSteps()
     while True:
+        if (step_s := steps.look()) is not None:
+            words = f"the wall clock stepped by {step_s:+.3f} s"
+            log.warning("clock step", extra={"detail": words})
+            runtime.events.record("clock_step", "gateway", words)
         if not ready and runtime.first_round_done():
             ready = True
             sdnotify.notify("READY=1")
-        silent = runtime.heartbeats.silent()
-        if not silent:
+        if not runtime.heartbeats.silent():
             sdnotify.notify("WATCHDOG=1")
-        elif os.environ.get("NOTIFY_SOCKET"):
-            log.error("stuck", extra={"parts": ", ".join(silent)})
+        else:
+            try:
+                await anyio.to_thread.run_sync(watchdog.look)
+            except GatewayError as error:
+                stuck.append(error)
+                stop.set()
         if ready and os.environ.get("NOTIFY_SOCKET"):
             problems = runtime.status()["problems"]
             sdnotify.notify(f"STATUS={'; '.join(problems[:3]) or 'all good'}")
@@ -151,8 +194,10 @@ async def _watch(runtime: Runtime) -> None:
         await anyio.sleep(every_s if ready else 0.2)
 
 
-def _stop(runtime: Runtime) -> None:
+def _stop(runtime: Runtime, reloader: Reloader) -> None:
     """Producers first, then the writers; whatever fails on the way, the rest is still done."""
+    with reloader.lock:  # half of an exchange is no state to stop in
+        reloader.stopped = True
     budget_s = runtime.plant.writer.shutdown_s
     deadline = time.monotonic() + budget_s
     workers = runtime.workers.values()

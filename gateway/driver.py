@@ -231,7 +231,7 @@ class Driver(ABC):
 
     def probe(self, address: str) -> Probe:
         """Read one address once, connected or not yet; raises DeviceUnavailable or ValueError."""
-        raise ValueError("this driver has no probe")
+        raise ValueError("this driver has no probe; `gateway read` shows its values")
 
     def redirect(self, endpoint: Endpoint) -> None:
         """Before connect: talk to this endpoint instead of the configured one."""

@@ -6,8 +6,11 @@ import ctypes
 import threading
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+CLOCK_STEP_NS = 500_000_000
+"""Less than this between two looks is slewing, or a look that was late."""
 
 STA_UNSYNC = 0x0040
 """Bit of ``timex.status``: the kernel's clock is not disciplined (adjtimex(2))."""
@@ -63,6 +66,27 @@ class Heartbeats:
         now = time.monotonic()
         with self._lock:
             return {n: now - at for n, (at, within) in self._beats.items() if now - at > within}
+
+
+class ClockSteps:
+    """Finds steps of the wall clock, by the monotonic clock that has none."""
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._now_ns, self._monotonic_ns = now_ns, monotonic_ns
+        self._offset_ns = now_ns() - monotonic_ns()
+
+    def look(self) -> float | None:
+        """By how many seconds it stepped since the last look; None: it did not.
+
+        A clock that is slewed (at most 500 ppm) is followed, not reported.
+        """
+        offset_ns = self._now_ns() - self._monotonic_ns()
+        step_ns, self._offset_ns = offset_ns - self._offset_ns, offset_ns
+        return step_ns / 1e9 if abs(step_ns) >= CLOCK_STEP_NS else None
 
 
 class _Timex(ctypes.Structure):

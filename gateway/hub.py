@@ -139,6 +139,7 @@ class Hub:
     def unsubscribe(self, receiver: Receiver) -> None:
         """Take no more rows."""
         self._subscriptions = tuple(s for s in self._subscriptions if s is not receiver)
+        self._accountable = tuple(s for s in self._accountable if s is not receiver)
 
     def publish(self, row: Row) -> None:
         """Hand a row to every subscriber; from any thread, never waiting for one."""

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from gateway.model import Column, Row, Table, make_parts
 
@@ -25,7 +25,17 @@ Cause: TypeAlias = Literal[
     "corrupt_segment",
     "spool_unwritable",
     "unclean_stop",
+    "dead_letter_bound",
+    "dead_letter_age",
 ]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+COUNTED_APART: frozenset[Cause] = frozenset({"rejected", "dead_letter_bound", "dead_letter_age"})
+"""Rows that count as refused, not as lost on the way. Those of a dead letter that is given up were
+told as ``rejected`` before: now the line is gone, too."""
+
+KEPT = 1000
+"""Losses that are listed without a historian: the last ones."""
 
 
 class Loss(NamedTuple):
@@ -41,17 +51,33 @@ class Loss(NamedTuple):
     detail: str = ""
 
 
+_NUMBERS = ("first_ns", "last_ns", "rows")
+_COLUMNS = ("sink", "device_lost", "table_lost", *_NUMBERS, "cause", "detail")
+"""As the fields of `Loss`, in their order."""
+
+
+class Told(NamedTuple):
+    """A loss, and when it was told: the time of its row, ns, of which no two are equal."""
+
+    time_ns: int
+    loss: Loss
+
+
+def loss_of(stored: Mapping[str, Any]) -> Loss:
+    """A loss from the columns of its row; what a damaged row lacks is empty or 0."""
+    fields: list[Any] = [stored.get(name) or (0 if name in _NUMBERS else "") for name in _COLUMNS]
+    return Loss._make(fields)
+
+
 class LossLedger:
     """Counts losses by cause and publishes each as a row of table ``gateway_loss``."""
 
     def __init__(self, publish: Callable[[Row], None], gateway: str) -> None:
         self.rows_by_cause: Counter[str] = Counter()
-        self.recent: deque[Loss] = deque(maxlen=200)
+        self._told: deque[Told] = deque(maxlen=KEPT)
         self._publish = publish
         self._lock = threading.Lock()
-        columns = [Column(name, "str") for name in ("sink", "device_lost", "table_lost")]
-        columns += [Column(name, "i8") for name in ("first_ns", "last_ns", "rows")]
-        columns += [Column("cause", "str"), Column("detail", "str")]
+        columns = [Column(name, "i8" if name in _NUMBERS else "str") for name in _COLUMNS]
         stored_int = [c._replace(store_int=c.kind == "i8") for c in columns]
         labels = (("gateway", gateway), ("device", "gateway"))
         self.table = Table("gateway_loss", "gateway", stored_int, labels)
@@ -62,12 +88,12 @@ class LossLedger:
         """Note a loss. From any thread; never raises."""
         with self._lock:
             self.rows_by_cause[loss.cause] += loss.rows
-            self.recent.append(loss)
             said_s = self._said_s.get(loss.cause)
             say = said_s is None or time.monotonic() - said_s > SAY_EVERY_S
             if say:
                 self._said_s[loss.cause] = time.monotonic()
             self._last_ns = max(self._last_ns + 1, time.time_ns())  # one series: strictly rising
+            self._told.append(Told(self._last_ns, loss))
             row = Row(self.table, self._last_ns, make_parts(self.table, loss))
         if say:
             log.error(
@@ -81,6 +107,16 @@ class LossLedger:
                 },
             )
         self._publish(row)
+
+    @property
+    def recent(self) -> list[Loss]:
+        """The last losses since the start, oldest first, without their times."""
+        return [told.loss for told in self.told()]
+
+    def told(self) -> list[Told]:
+        """The last losses since the start, oldest first."""
+        with self._lock:
+            return list(self._told)
 
     def status(self) -> dict[str, Any]:
         """Rows lost by cause."""

@@ -97,6 +97,7 @@ class Table:
         "name",
         "parts",
         "silences",
+        "steady",
         "stores_int",
         "units",
     )  # fmt: skip
@@ -109,11 +110,15 @@ class Table:
         labels: Sequence[tuple[str, str]] = (),
         group: str = "",
         interval_s: float = 0.0,
+        *,
+        steady: bool = True,
     ) -> None:
         self.name = name
         self.device = device
         self.group = group
         self.interval_s = interval_s
+        self.steady = steady
+        """Whether rows come at each interval; else only now and then, as of a machine that runs."""
         self.labels = tuple(labels)
         self.columns = tuple(c.name for c in columns)
         self.kinds = tuple(c.kind for c in columns)
@@ -275,6 +280,13 @@ def make_parts(table: Table, values: Sequence[Scalar]) -> tuple[Values, ...]:
 def bad_row(table: Table, time_ns: int, reason: str) -> Row:
     """A row of which nothing could be read."""
     return Row(table, time_ns, (), {ALL: bad(reason)})
+
+
+def marked(row: Row, mark: Mark | None) -> Row:
+    """The row, with a mark for all its columns where there is one and it has none yet."""
+    if mark is not None and (row.marks is None or ALL not in row.marks):
+        row.marks = {**(row.marks or {}), ALL: mark}
+    return row
 
 
 @dataclass(slots=True)

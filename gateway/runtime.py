@@ -22,18 +22,19 @@ from gateway.driver import Driver, PolledDriver, Probe, StreamDriver
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.events import EventLog
 from gateway.health import Heartbeats, clock_synchronised, process_status
-from gateway.hub import Dropped, Hub
+from gateway.hub import Dropped, Hub, Subscription
 from gateway.latest import Latest
-from gateway.losses import Loss, LossLedger
-from gateway.model import Mark, Quality, Row
+from gateway.losses import Loss, LossLedger, Told, loss_of
+from gateway.model import Mark, Quality, Row, marked
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
 from gateway.sinks.historian import HistorianSink
 from gateway.spool import Spool
 from gateway.streaming import StreamWorker
 from gateway.streams import Streams
 from gateway.terminal import duration
-from gateway.worker import Worker, marked
+from gateway.worker import Worker
 from gateway.writer import Writer
+from gateway.writer.replay import LetterBox
 
 if TYPE_CHECKING:  # scipy is loaded only where there is a stream
     from gateway.analysis.looks import Spectra, Waveform
@@ -58,21 +59,50 @@ class Runtime:
         self.ledger = LossLedger(self.hub.publish, plant.name)
         self.events = EventLog(self.hub.publish, plant.name)
         self.clock_synchronised: bool | None = clock_synchronised()
+        self.reload_status: Callable[[], dict[str, Any]] | None = None
+        """How the last reload went; the daemon gives it."""
         self.sinks: dict[str, Sink] = {}
         self.writers: dict[str, Writer] = {}
         for name, config in plant.sinks.items():
             sink = find_sink(config.type)(name, config, plant.state_dir)
             self.sinks[name] = sink
-            self.writers[name] = self._writer(name, sink)
-        if plant.aggregates:
-            self.hub.attach(Aggregator(plant.aggregates, self.hub.publish))
-        self.streams = Streams(plant.streams, self.hub)
+            self.writers[name] = self._writer(name, sink, self._subscription(name))
+        self.aggregator = Aggregator(plant.aggregates, self.hub.publish)
+        self.hub.attach(self.aggregator)
+        self.streams = Streams(plant.streams, self.hub, self._clock_mark)
         self.workers: dict[str, Worker] = {}
-        self._worker_of: dict[str, Worker] = {}
         for i, bus in enumerate(plant.buses):
-            worker = self._worker(bus, i / len(plant.buses))
-            self.workers[bus.name] = worker
-            self._worker_of.update({d.name: worker for d in bus.devices})
+            self.add_worker(bus, i / len(plant.buses))
+
+    def add_worker(self, bus: BusPlan, phase: float = 0.0) -> Worker:
+        """Make the worker of a bus; it is not started yet."""
+        worker = self.workers[bus.name] = self._worker(bus, phase)
+        return worker
+
+    def exchange_sink(self, name: str, sink: Sink, stop_s: float) -> None:
+        """Add a sink, or put it in the place of the running one of that name.
+
+        Rows that come meanwhile wait in the queue, and what was spooled is the new one's.
+        """
+        writer = self.writers.pop(name, None)
+        if writer is None:
+            subscription = self._subscription(name)
+        else:
+            subscription = writer.hand_over(stop_s)
+            self.sinks.pop(name).close()
+        self.sinks[name] = sink
+        self.writers[name] = self._writer(name, sink, subscription)
+        self.writers[name].start()
+
+    def drop_sink(self, name: str, stop_s: float) -> None:
+        """End a sink: its rows so far are delivered or stay on disk, and it gets no more."""
+        writer = self.writers.pop(name)
+        self.hub.unsubscribe(writer.subscription)
+        writer.stop(stop_s)
+        self.sinks.pop(name).close()
+
+    def _subscription(self, name: str) -> Subscription:
+        return self.hub.subscribe(name, wake_at=self.plant.writer.batch_rows)
 
     def _worker(self, bus: BusPlan, phase: float) -> Worker:
         publish, heartbeats = self.hub.publish, self.heartbeats
@@ -84,8 +114,7 @@ class Runtime:
         mark = self._clock_mark
         return BusWorker(bus.name, polled, publish, heartbeats, phase=phase, whole_mark=mark)
 
-    def _writer(self, name: str, sink: Sink) -> Writer:
-        subscription = self.hub.subscribe(name, wake_at=self.plant.writer.batch_rows)
+    def _writer(self, name: str, sink: Sink, subscription: Subscription) -> Writer:
         spool = None
         if isinstance(sink, RemoteSink):
             folder = self.plant.state_dir / "spool" / name
@@ -158,8 +187,12 @@ class Runtime:
         found: Probe = self._call(name, lambda driver: driver.probe(address))
         return found
 
+    def _worker_of(self, name: str) -> Worker | None:
+        workers = list(self.workers.values())
+        return next((w for w in workers if any(d.name == name for d in w.devices)), None)
+
     def _call(self, name: str, work: Callable[[Any], T]) -> T:
-        worker = self._worker_of.get(name)
+        worker = self._worker_of(name)
         if worker is None:
             raise GatewayError(f"device '{name}' is disabled in the configuration")
         future = worker.call(name, work)
@@ -178,6 +211,20 @@ class Runtime:
             return None
         return historian.query(device, tag, from_ns, to_ns, max_points)
 
+    def stored_losses(self, from_ns: int, max_rows: int) -> list[Told] | None:
+        """The newest losses that the historian has; None where there is none."""
+        historian = self._historian()
+        if historian is None:
+            return None
+        table = self.ledger.table
+        rows = historian.newest_rows(table.device, table.name, from_ns, max_rows)
+        return [Told(time_ns, loss_of(row)) for time_ns, row in rows]
+
+    def letter_boxes(self) -> Mapping[str, LetterBox]:
+        """Dead letters by sink."""
+        boxes = {name: writer.letters for name, writer in list(self.writers.items())}
+        return {name: box for name, box in boxes.items() if box is not None}
+
     def copy_history(self, path: Path) -> bool:
         """Write a copy of the historian's file; False where there is none."""
         historian = self._historian()
@@ -186,7 +233,7 @@ class Runtime:
         return historian is not None
 
     def _historian(self) -> HistorianSink | None:
-        return next((s for s in self.sinks.values() if isinstance(s, HistorianSink)), None)
+        return next((s for s in list(self.sinks.values()) if isinstance(s, HistorianSink)), None)
 
     def waveform(self, device: str, channel: str, seconds: float | None) -> Waveform:
         """The newest samples of a channel that streams."""
@@ -200,16 +247,22 @@ class Runtime:
         """The newest samples of a channel as a file."""
         return self.streams.capture(device, channel, seconds)
 
+    def fingerprints(self) -> Mapping[str, Mapping[str, str]]:
+        """Hashes of the parts of the running configuration."""
+        return self.plant.fingerprints
+
     def first_round_done(self) -> bool:
         """Whether every device has been read once, or has failed with a reason."""
-        return all(d.attempted for w in self.workers.values() for d in w.devices)
+        return all(d.attempted for w in list(self.workers.values()) for d in w.devices)
 
     def ready(self) -> tuple[bool, str]:
         """Whether every device has had its first round, or a reason why not."""
-        waiting = [d.name for w in self.workers.values() for d in w.devices if not d.attempted]
+        waiting = [
+            d.name for w in list(self.workers.values()) for d in w.devices if not d.attempted
+        ]
         if waiting:
             return False, f"first round not done: {', '.join(waiting)}"
-        states = [d.state for w in self.workers.values() for d in w.devices]
+        states = [d.state for w in list(self.workers.values()) for d in w.devices]
         if states and "good" not in states and any(s != "disabled" for s in states):
             return False, "no device answers"
         return True, "ready"
@@ -218,12 +271,13 @@ class Runtime:
         """The status document; see `gateway.api.view`."""
         devices = {
             d.name: self._device_status(worker, d)
-            for worker in self.workers.values()
+            for worker in list(self.workers.values())
             for d in worker.devices
         }
         sinks = {
-            name: {**writer.status(), **self.sinks[name].status()}
-            for name, writer in self.writers.items()
+            name: {**writer.status(), **sink.status()}
+            for name, writer in list(self.writers.items())
+            if (sink := self.sinks.get(name)) is not None
         }
         problems = self._problems(devices, sinks)
         return {
@@ -242,6 +296,7 @@ class Runtime:
             "sinks": sinks,
             "losses": self.ledger.status(),
             "clock": {"synchronised": self.clock_synchronised},
+            "reload": self.reload_status() if self.reload_status else None,
         }
 
     def _device_status(self, worker: Worker, device: DeviceState) -> dict[str, Any]:

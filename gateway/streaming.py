@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gateway import worker
 from gateway.device import DeviceState
 from gateway.driver import StreamDriver
 from gateway.errors import DeviceUnavailable
 from gateway.health import Heartbeats
 from gateway.model import Block, Row
-from gateway.sampleclock import SampleClock
+from gateway.sampleclock import STEP_NS, SampleClock
 from gateway.worker import BEAT_SLACK_S, Worker
 
 log = logging.getLogger("gateway.acquire")
@@ -22,7 +23,7 @@ class BlockConsumer(Protocol):
     """What makes rows of blocks; used in the device's thread."""
 
     def feed(self, block: Block) -> None:
-        """Take a block whose ``t0_ns`` is set."""
+        """Take a block whose ``t0_ns`` is set; DeviceUnavailable where it is of no use."""
 
     def lost(self) -> None:
         """The device is lost: what comes next does not go on from what was."""
@@ -43,6 +44,7 @@ class StreamWorker(Worker):
         *,
         on_event: Callable[[str, str, str], None] = lambda *_: None,
         now_ns: Callable[[], int] = time.time_ns,
+        elapsed_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__(driver.name, [driver], publish, heartbeats)
         self._driver = driver
@@ -50,10 +52,15 @@ class StreamWorker(Worker):
         self._consumer = consumer
         self._on_event = on_event
         self._now_ns = now_ns
+        self._elapsed_ns = elapsed_ns
         self._clock = SampleClock()
         self._gap: str | None = None
+        self._expected: tuple[int, float] | None = None
+        """Number of the next sample and the rate, where the next block goes on."""
         self._retry_at = 0.0
         self.gaps = 0
+        self.missing_s = 0.0
+        """Time of which there are no samples, all gaps together."""
 
     def _run(self) -> None:
         while not self._stopping:
@@ -64,10 +71,13 @@ class StreamWorker(Worker):
                     self._connect()
                 else:
                     self._read()
+            except DeviceUnavailable as error:  # nothing can be made of its samples
+                self._lose(self._device, error.reason, error.detail, worker.BUG_PAUSE_S)
             except Exception as error:
                 # a bug of ours: the device must not go unread because of it
                 log.exception("fault in the thread of a stream", extra={"device": self.name})
-                self._lose(self._device, "gateway_fault", repr(error))
+                pause_s = worker.BUG_PAUSE_S
+                self._lose(self._device, "gateway_fault", repr(error), pause_s)
         self._finish()
 
     def _wait(self, seconds: float) -> None:
@@ -84,6 +94,8 @@ class StreamWorker(Worker):
         self._heartbeats.beat(self.name, self._allowance_s() + BEAT_SLACK_S)
         try:
             self._driver.connect()
+            if self._stopping:
+                return  # an interrupt that came before there was a read does not free this one
             block = self._driver.read_block()
         except DeviceUnavailable as error:
             self._lose(self._device, error.reason, error.detail)
@@ -123,27 +135,47 @@ class StreamWorker(Worker):
 
     def _take(self, block: Block) -> None:
         """Give the block its time and hand it on."""
-        if block.gap is None and self._gap is not None:
-            block.gap = self._gap
+        if block.gap is None:
+            block.gap = self._gap or self._break_before(block)
         self._gap = None
+        self._expected = block.first + block.samples, block.rate_hz
         if block.gap is not None:
             self._clock.restart()
+        ended_ns, elapsed_ns = self._clock.end_ns, self._elapsed_ns()
         arrival_ns = self._now_ns()
-        stamp = self._clock.stamp(block.first, block.samples, block.rate_hz, arrival_ns)
+        stamp = self._clock.stamp(block.first, block.samples, block.rate_hz, arrival_ns, elapsed_ns)
+        if block.gap is not None:
+            self._note_gap(block.gap, stamp.t0_ns, ended_ns)
         if stamp.step_ns is not None:
-            block.gap = block.gap or "clock_step"
-            words = f"the wall clock stepped by {stamp.step_ns / 1e9:+.3f} s"
+            words = f"the time of samples steps by {stamp.step_ns / 1e9:+.3f} s to the wall clock"
             self._on_event("clock_step", self.name, words)
             log.warning("clock step", extra={"device": self.name, "detail": words})
-        if block.gap is not None:
-            self.gaps += 1
-            if stamp.step_ns is None and self._device.polls:
-                detail = f"samples are missing before {stamp.t0_ns}"
-                self._on_event("gap", self.name, f"{block.gap}: {detail}")
-                log.warning("gap in a stream", extra={"device": self.name, "reason": block.gap})
+            self.gaps += block.gap is None
+            block.gap = block.gap or "clock_step"
         block.t0_ns = stamp.t0_ns
         self._device.polls += 1
         self._consumer.feed(block)
+
+    def _break_before(self, block: Block) -> str | None:
+        """Why a block cannot go on from the one before, though the driver tells of no gap."""
+        if self._expected is None or self._expected == (block.first, block.rate_hz):
+            return None
+        return "samples_missing" if self._expected[1] == block.rate_hz else "rate_changed"
+
+    def _note_gap(self, reason: str, t0_ns: int, ended_ns: int | None) -> None:
+        self.gaps += 1
+        if ended_ns is None:
+            return  # nothing was before it
+        missing_s = max(0, t0_ns - ended_ns) / 1e9
+        self.missing_s += missing_s
+        self._on_event("gap", self.name, f"{reason}: no samples for {missing_s:.3f} s")
+        extra = {"device": self.name, "reason": reason, "missing_s": round(missing_s, 3)}
+        log.warning("gap in a stream", extra=extra)
+
+    def _loss_ns(self) -> int:
+        # not before the last sample, though the wall clock may be a little behind
+        now_ns, ended_ns = self._now_ns(), self._clock.end_ns
+        return ended_ns if ended_ns and 0 < ended_ns - now_ns < STEP_NS else now_ns
 
     def _lose(
         self, device: DeviceState, reason: str, detail: str, pause_s: float | None = None
@@ -157,4 +189,9 @@ class StreamWorker(Worker):
     def status(self) -> dict[str, Any]:
         """What the status document tells of the stream."""
         drift_ppm = round(self._clock.drift * 1e6, 2)
-        return {"gaps": self.gaps, "clock_drift_ppm": drift_ppm, **self._consumer.status()}
+        return {
+            "gaps": self.gaps,
+            "missing_s": round(self.missing_s, 3),
+            "clock_drift_ppm": drift_ppm,
+            **self._consumer.status(),
+        }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.analysis.plan import StreamPlan
 from gateway.errors import GatewayError
 from gateway.hub import Hub
+from gateway.model import Mark
 
 if TYPE_CHECKING:  # scipy is loaded only where there is a stream
     from gateway.analysis.looks import Spectra, Waveform
@@ -18,18 +19,39 @@ if TYPE_CHECKING:  # scipy is loaded only where there is a stream
 class Streams:
     """The analyses of all devices that stream, by name."""
 
-    def __init__(self, plans: Mapping[str, StreamPlan], hub: Hub) -> None:
+    def __init__(
+        self,
+        plans: Mapping[str, StreamPlan],
+        hub: Hub,
+        whole_mark: Callable[[], Mark | None] = lambda: None,
+    ) -> None:
+        self._hub = hub
+        self._whole_mark = whole_mark
         self._analyses: dict[str, StreamAnalysis] = {}
         self._samples: dict[str, SampleRows] = {}
+        self.update(plans)
+
+    def update(self, plans: Mapping[str, StreamPlan]) -> None:
+        """Have these streams: those of the same plan go on as they are."""
+        running = {**self._analyses, **self._samples}
+        mark = self._whole_mark
+        analyses: dict[str, StreamAnalysis] = {}
+        samples: dict[str, SampleRows] = {}
         for name, plan in plans.items():
+            kept = running.get(name)
             if plan.samples is not None:
                 from gateway.analysis.samples import SampleRows
 
-                self._samples[name] = SampleRows(plan, hub)
+                same = isinstance(kept, SampleRows) and kept.plan is plan
+                samples[name] = self._samples[name] if same else SampleRows(plan, self._hub, mark)
             else:
                 from gateway.analysis.stream import StreamAnalysis
 
-                self._analyses[name] = StreamAnalysis(plan, hub)
+                same = isinstance(kept, StreamAnalysis) and kept.plan is plan
+                analyses[name] = (
+                    self._analyses[name] if same else StreamAnalysis(plan, self._hub, mark)
+                )
+        self._analyses, self._samples = analyses, samples
 
     def consumer(self, device: str) -> StreamAnalysis | SampleRows:
         """What takes the blocks of a device."""

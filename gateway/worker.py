@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.device import DeviceState
 from gateway.driver import Driver
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.health import Heartbeats
-from gateway.model import ALL, Mark, Row, bad_row
+from gateway.model import Mark, Row, bad_row
 
 log = logging.getLogger("gateway.acquire")
 T = TypeVar("T")
@@ -31,6 +34,9 @@ BUG_PAUSE_S = 60.0
 """Pause after an exception that no driver should raise."""
 
 BEAT_SLACK_S = 30.0
+
+STACK_CALLS = 6
+"""Calls that are shown of a thread that is stuck."""
 
 
 class Worker(ABC):
@@ -87,6 +93,24 @@ class Worker(ABC):
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """It does not end: whatever its thread still does counts no more.
+
+        What it reads later is of a cycle that was given up, and is never published.
+        """
+        self._stopping = True
+        self._publish = lambda _: None
+        self._heartbeats.forget(self.name)
+        self._heartbeats = Heartbeats()
+
+    def stack(self) -> str:
+        """Where the thread is now, innermost call last; empty where it has ended."""
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the only way
+        if frame is None:
+            return ""
+        calls = traceback.extract_stack(frame)[-STACK_CALLS:]
+        return " > ".join(f"{Path(c.filename).name}:{c.lineno} {c.name}" for c in calls)
 
     def call(self, device: str, work: Callable[[Any], T]) -> Future[T]:
         """Run ``work`` with the device's driver in this thread, between two reads."""
@@ -158,6 +182,10 @@ class Worker(ABC):
         self._last_ns[row.table] = row.time_ns
         self._publish(row)
 
+    def _loss_ns(self) -> int:
+        """Time of the rows that tell of a loss."""
+        return time.time_ns()
+
     def _note_back(self, device: DeviceState, *, was_lost: bool) -> None:
         if was_lost:
             log.warning("device is back", extra={"device": device.name})
@@ -197,15 +225,9 @@ class Worker(ABC):
                 "device lost",
                 extra={"device": device.name, "reason": reason, "detail": detail},
             )
+            time_ns = self._loss_ns()
             for group in device.driver.groups:
                 for table in group.tables:
-                    self._emit(bad_row(table, time.time_ns(), reason))
+                    self._emit(bad_row(table, time_ns, reason))
         device.attempted = True
         return wait_s
-
-
-def marked(row: Row, mark: Mark | None) -> Row:
-    """The row, with a mark for all its columns where there is one and it has none yet."""
-    if mark is not None and (row.marks is None or ALL not in row.marks):
-        row.marks = {**(row.marks or {}), ALL: mark}
-    return row

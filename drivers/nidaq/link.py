@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +55,8 @@ class Link:
         self._timeout_s = timeout_s
         self._channel: Any = None
         self._deadline: _Deadline | None = None
+        self._peer = ""
+        self._claim: socket.socket | None = None
 
     def open(self, read_s: float) -> Any:
         """The channel, once the server has answered; ``read_s`` is the longest wait of a read.
@@ -74,6 +78,25 @@ class Link:
         self._deadline = _Deadline(self._timeout_s, read_s, until)
         return vendor.grpc.intercept_channel(channel, self._deadline)
 
+    def claim(self, task: str) -> None:
+        """Be the only process of this computer that uses this task of the server, until `close`.
+
+        A server tells tasks apart by their names alone: of two readers of one name each would get a
+        part of the samples, and take it for all. Raises DeviceUnavailable: reserved.
+        """
+        name = blake2b(f"{self._peer} {task}".encode(), digest_size=16).hexdigest()
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # of Linux's abstract names, which end with their process, however that ends
+            claim.bind(f"\0edge-gateway-nidaq-{name}")
+        except OSError as error:
+            claim.close()
+            if error.errno == errno.EADDRINUSE:
+                detail = f"another gateway on this computer has the task {task} at {self._peer}"
+                raise DeviceUnavailable("reserved", detail) from None
+            return
+        self._claim = claim
+
     def opened(self) -> None:
         """The task runs: from now on each call has a time of its own."""
         if self._deadline is not None:
@@ -89,12 +112,16 @@ class Link:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.close()
 
     def _knock(self) -> None:
         # gRPC itself would try again and again, and say no more than that it is not ready
         where = (self._endpoint.host, self._endpoint.port)
         try:
-            socket.create_connection(where, self._timeout_s).close()
+            with socket.create_connection(where, self._timeout_s) as connection:
+                self._peer = "{} {}".format(*connection.getpeername())
         except ConnectionRefusedError as error:
             raise DeviceUnavailable("refused", f"{where[0]}:{where[1]}: {error}") from None
         except TimeoutError as error:

@@ -6,6 +6,8 @@ import contextlib
 import re
 import socket
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -142,6 +144,8 @@ class Session:
         # name is always the same, so that such a task is found, ended and made anew.
         behaviors = vendor.SessionInitializationBehavior
         name = task_name(self._name)
+        if self._link is not None:
+            self._link.claim(name)
 
         def task(behavior: Any) -> Any:
             options = vendor.GrpcSessionOptions(channel, name, initialization_behavior=behavior)
@@ -212,8 +216,13 @@ class Session:
 
 
 def task_name(device: str) -> str:
-    """Name of the task at a server: the same after every restart, another for each gateway."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", f"gateway {socket.gethostname()} {device}").strip("_")
+    """Name of the task at a server: the same after every restart, another on each computer."""
+    machine = b""
+    with contextlib.suppress(OSError):  # host names may be the same; this is not to be told as is
+        machine = Path("/etc/machine-id").read_bytes()
+    digest = blake2b(machine, digest_size=4).hexdigest()
+    text = f"gateway {socket.gethostname()} {digest} {device}"
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
 
 
 def _describe(task: Any) -> list[str]:

@@ -189,7 +189,9 @@ class NidaqChannel(ChannelConfig):
                 raise ValueError(f"'{field}' is for {' and '.join(_TYPES_OF[field])}")
         units = _UNITS.get(self.type)
         if units and self.unit not in units:
-            raise ValueError(f"unit '{self.unit}': a {self.type} gives {' or '.join(units)}")
+            raise ValueError(
+                f"unit '{self.unit}' of type {self.type}; expected {' or '.join(units)}"
+            )
         if self.type == "accelerometer" and self.sensitivity_mv_per_g is None:
             raise ValueError("'sensitivity_mv_per_g' is missing; it is on the calibration sheet")
         if self.type == "thermocouple" and self.thermocouple_type is None:

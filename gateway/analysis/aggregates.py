@@ -157,11 +157,17 @@ class Aggregator:
     """
 
     def __init__(self, plans: Iterable[AggregatePlan], publish: Callable[[Row], None]) -> None:
+        self._windows: Mapping[Table, list[_Window]] = {}
+        self._publish = publish
+        self.update(plans)
+
+    def update(self, plans: Iterable[AggregatePlan]) -> None:
+        """Have these aggregates: the windows of a plan that is there already go on."""
+        running = {w.plan: w for windows in self._windows.values() for w in windows}
         windows: dict[Table, list[_Window]] = defaultdict(list)
         for plan in plans:
-            windows[plan.source].append(_Window(plan))
-        self._windows: Mapping[Table, list[_Window]] = dict(windows)
-        self._publish = publish
+            windows[plan.source].append(running.get(plan) or _Window(plan))
+        self._windows = dict(windows)
 
     def put(self, row: Row) -> None:
         """Take a row; where it is time, publish the aggregates with its time. Never raises."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from gateway.model import Array
 
 
 class Averages:
-    """Averaged columns of some channels. A value that is NaN is left out.
+    """Averaged columns of some channels. A value that is NaN is left out, and has no average.
 
     linear: mean of the last ``over_s``; exponential: first order, time constant ``over_s``;
     peak_hold: maximum of the last ``over_s``. Powers are averaged as squares and given as roots.
@@ -26,7 +25,7 @@ class Averages:
         self._power = np.array([a.power for a in averages], "b1")
         self._shape = (channels, len(averages))
         self._lengths = [max(1, round(a.over_s / hop_s)) for a in averages]
-        self._decay = np.array([math.exp(-hop_s / a.over_s) for a in averages])
+        self._hops = np.array([a.over_s / hop_s for a in averages])
         self._exponential = [i for i, a in enumerate(averages) if a.mode == "exponential"]
         self._sliding = [i for i, a in enumerate(averages) if a.mode != "exponential"]
         longest = max((self._lengths[i] for i in self._sliding), default=1)
@@ -38,6 +37,8 @@ class Averages:
         self._at = 0
         self._kept[:] = np.nan
         self._smooth: Array = np.full(self._shape, np.nan)
+        self._since: Array = np.ones(self._shape)
+        """Hops from the last value to the next: what is old counts less."""
 
     def update(self, values: Array) -> Array:
         """Add the features of one hop, ``values[channel, feature]``; the averages by column."""
@@ -46,10 +47,13 @@ class Averages:
             return out
         picked = values[:, self._columns]
         picked = np.where(self._power, picked * picked, picked)
+        unknown = np.isnan(picked)
         if self._exponential:
             old, new = self._smooth, picked
-            mixed = np.where(np.isnan(old), new, old + (1 - self._decay) * (new - old))
-            self._smooth = np.where(np.isnan(new), old, mixed)
+            gain = -np.expm1(-self._since / self._hops)
+            mixed = np.where(np.isnan(old), new, old + gain * (new - old))
+            self._smooth = np.where(unknown, old, mixed)
+            self._since = np.where(unknown, self._since + 1, 1)
             out[:, self._exponential] = self._smooth[:, self._exponential]
         if self._sliding:
             self._kept[self._at % len(self._kept)] = picked[:, self._sliding]
@@ -57,6 +61,7 @@ class Averages:
             for place, column in enumerate(self._sliding):
                 recent = self._recent(place, self._lengths[column])
                 out[:, column] = _combined(recent, self._averages[column].mode == "peak_hold")
+        out[unknown] = np.nan
         return np.where(self._power, np.sqrt(out), out)
 
     def _recent(self, place: int, length: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,14 +70,18 @@ def waveform(analysis: StreamAnalysis, index: int, seconds: float | None = None)
 
 def spectra(analysis: StreamAnalysis, index: int) -> Spectra:
     """The spectra of the newest window, by the same code as the features."""
-    found = waveform(analysis, index)
     section = analysis.section_of(index)
+    spec = section.spec
+    # with samples of before the window, which its envelope needs, where they are kept
+    wanted = spec.samples + section.moments.settling * spec.hop
+    found = waveform(analysis, index, wanted / spec.rate_hz)
     speed_hz = analysis.speed_hz(index)
-    if len(found.samples) < section.spec.samples:
+    if spec.rate_hz != found.rate_hz or len(found.samples) < spec.samples:
         raise DeviceUnavailable("no_data", "the window is not full yet")
-    spec = replace(section.spec, hop=section.spec.samples)
     engine = Engine(spec, 1)
-    values = windows(found.samples, engine, speed_hz)[-1].tolist()
+    past = found.samples[len(found.samples) % spec.hop :]
+    values = windows(past, engine, speed_hz)[-1].tolist()
+    found.samples = found.samples[-spec.samples :]
     features = {
         n: v if math.isfinite(v) else None for n, v in zip(engine.names, values, strict=True)
     }
@@ -101,11 +105,12 @@ def capture(found: Waveform) -> bytes:
     }
     file = io.BytesIO()
     arrays: dict[str, Any] = {
-        found.channel: found.samples,
         "rate_hz": np.float64(found.rate_hz),
         "time_ns": np.int64(found.time_ns),
         "unit": np.array(found.unit),
         "meta": np.array(json.dumps(meta)),
     }
+    name = found.channel if found.channel not in arrays else f"{found.channel}_samples"
+    arrays[name] = found.samples
     np.savez(file, **arrays)
     return file.getvalue()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
@@ -20,6 +20,10 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 MAX_CHUNK = 32
 """Channels that are transformed together (the costs are in the documentation of features)."""
+
+
+MAX_MEMORY_BYTES = 2**30
+"""Most that one device may keep of samples, and most of averages."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,8 +73,6 @@ class Section:
     channels: list[int]
     """Indexes of the channels in a block."""
     tables: list[Table]
-    setups: list[str]
-    """Hash of each channel's set-up, a column of every row."""
 
 
 @dataclass(slots=True)
@@ -91,7 +93,7 @@ class StreamPlan:
     setup_table: dict[int, Table] = field(default_factory=dict)
     """Channel -> table that says once what the set-up is."""
     setup_texts: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Channel -> hash and JSON of its set-up."""
+    """Channel -> hash and JSON of its set-up; the hash is a column of every row."""
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -102,6 +104,55 @@ class StreamPlan:
             c: t for s in self.sections for c, t in zip(s.channels, s.tables, strict=True)
         }
         return tuple(by_channel[c] for c in sorted(by_channel))
+
+    @property
+    def sample_bytes(self) -> int:
+        """Memory for samples: those kept as float32, a window's work arrays, a hop as float64."""
+        each_s = 4 * max(self.history_s, self.window_s) + 16 * self.window_s + 24 * self.hop_s
+        return round(len(self.channels) * self.rate_hz * each_s)
+
+    @property
+    def average_bytes(self) -> int:
+        """Memory for averages that slide: the features of their hops as float64."""
+        total = 0.0
+        for section in self.sections:
+            lengths = [a.over_s for a in section.recipe.averages if a.mode != "exponential"]
+            hops = max(lengths, default=0.0) / self.hop_s
+            total += 8 * len(section.channels) * len(lengths) * hops
+        return round(total)
+
+    def setups_at(self, rate_hz: float) -> dict[int, tuple[str, str]]:
+        """The set-ups where the card has that rate: another one than asked for is part of them."""
+        if rate_hz == self.rate_hz:
+            return self.setup_texts
+        return {
+            channel: _with_hash({**json.loads(text), "sampled_hz": rate_hz})
+            for channel, (_, text) in self.setup_texts.items()
+        }
+
+    def live_tags(self) -> list[LiveTag]:
+        """The tags of other devices that it depends on."""
+        tags = [s.recipe.speed for s in self.sections if isinstance(s.recipe.speed, LiveTag)]
+        return tags + [tag for _, tag in (self.states.tags if self.states else ())]
+
+    def rebound(self, tables: Mapping[tuple[str, str], Table]) -> StreamPlan:
+        """The same plan, its live tags read from these tables, by (device, key)."""
+
+        def bound(tag: LiveTag) -> LiveTag:
+            table = tables.get((tag.table.device, tag.table.key), tag.table)
+            return LiveTag(tag.text, table, tag.column)
+
+        sections = []
+        for section in self.sections:
+            recipe = section.recipe
+            if isinstance(recipe.speed, LiveTag):
+                recipe = replace(recipe, speed=bound(recipe.speed))
+            sections.append(replace(section, recipe=recipe))
+        states = self.states
+        if states is not None:
+            tags = tuple((name, bound(tag)) for name, tag in states.tags)
+            states = replace(states, tags=tags)
+        return replace(self, sections=sections, states=states)
 
 
 def sample_plan(
@@ -120,6 +171,7 @@ def feature_plan(
     labels: Labels,
 ) -> None:
     """Add sections and tables for the channels, one recipe each, to a plan that has its times."""
+    steady = stream.states is None or stream.states.publish_in is None
     by_recipe: dict[Recipe, list[int]] = {}
     for index, recipe in enumerate(recipes):
         by_recipe.setdefault(recipe, []).append(index)
@@ -128,16 +180,15 @@ def feature_plan(
         chunks = -(-len(indexes) // MAX_CHUNK)
         size = -(-len(indexes) // chunks)
         for at in range(0, len(indexes), size):
-            section = Section(recipe, indexes[at : at + size], [], [])
+            section = Section(recipe, indexes[at : at + size], [])
             for index in section.channels:
                 own = (*labels[:2], ("channel", stream.channels[index].name), *labels[2:])
                 every_s = stream.publish_every_s
-                table = Table(measurement, stream.device, columns, own, measurement, every_s)
-                text = setup_text(stream, recipe, stream.channels[index])
-                digest = blake2b(text.encode(), digest_size=4).hexdigest()
+                table = Table(
+                    measurement, stream.device, columns, own, measurement, every_s, steady=steady
+                )
                 section.tables.append(table)
-                section.setups.append(digest)
-                stream.setup_texts[index] = (digest, text)
+                stream.setup_texts[index] = setup_text(stream, recipe, stream.channels[index])
                 stream.setup_table[index] = setup_table(measurement, stream.device, own)
             stream.sections.append(section)
 
@@ -154,8 +205,8 @@ def setup_table(measurement: str, device: str, labels: Labels) -> Table:
     return Table(f"{measurement}_setup", device, columns, labels, measurement)
 
 
-def setup_text(stream: StreamPlan, recipe: Recipe, channel: Channel) -> str:
-    """All that a channel's numbers depend on besides the machine, as JSON with sorted keys."""
+def setup_text(stream: StreamPlan, recipe: Recipe, channel: Channel) -> tuple[str, str]:
+    """Hash and JSON (sorted keys) of all that a channel's numbers depend on but the machine."""
     spec = recipe.spec
     content: dict[str, Any] = {
         "rate_hz": stream.rate_hz,
@@ -169,6 +220,7 @@ def setup_text(stream: StreamPlan, recipe: Recipe, channel: Channel) -> str:
         "bands_hz": {name: [low, high] for name, low, high in spec.bands_hz},
         "bearing": asdict(spec.bearing) if spec.bearing else None,
         "slip": spec.slip,
+        "harmonics": spec.harmonics if spec.bearing else None,
         "line_threshold": spec.threshold,
         "speed": recipe.speed.text if isinstance(recipe.speed, LiveTag) else recipe.speed,
         "speed_ratio": recipe.speed_ratio,
@@ -176,4 +228,9 @@ def setup_text(stream: StreamPlan, recipe: Recipe, channel: Channel) -> str:
         "zones": recipe.zones.provenance if recipe.zones else None,
         "boundaries_mm_s": recipe.zones.boundaries if recipe.zones else None,
     }
-    return json.dumps({k: v for k, v in content.items() if v is not None}, sort_keys=True)
+    return _with_hash({k: v for k, v in content.items() if v is not None})
+
+
+def _with_hash(content: dict[str, Any]) -> tuple[str, str]:
+    text = json.dumps(content, sort_keys=True)
+    return blake2b(text.encode(), digest_size=4).hexdigest(), text

@@ -25,12 +25,15 @@ ON_PEAKS = frozenset(
 class SectionAnalysis:
     """Computes the rows of a section at each hop."""
 
-    def __init__(self, section: Section, spec: Spec, channels: list[Channel]) -> None:
+    def __init__(
+        self, section: Section, spec: Spec, channels: list[Channel], setups: list[str]
+    ) -> None:
         recipe = section.recipe
         self.recipe: Recipe = recipe
         self.section = section
         self.spec = spec
         """The recipe's, at the rate that the sample clock really has."""
+        self._setups = setups
         count = len(channels)
         self.engine = Engine(spec, count)
         self.moments = Moments(spec, count)
@@ -43,15 +46,16 @@ class SectionAnalysis:
         self._on_speed = np.array([needs[name] in ("speed", "bearing") for name in columns], "b1")
         table = section.tables[0]
         clipped: dict[int, Mark] = {
-            i: bad("clipped") for i, name in enumerate(recipe.features) if name in ON_PEAKS
+            i: bad("clipped") for i, name in enumerate(columns) if name in ON_PEAKS
         }
         self._clipped = {**clipped, ALL: CLIPPED}
+        self._on_peaks = [i for i, name in enumerate(names) if name in ON_PEAKS]
         self._has_zone = "zone" in table.columns
         self._zone_at = table.columns.index("zone") if self._has_zone else -1
         self._has_state = "state" in table.columns
         velocity = [i for i, name in enumerate(columns) if name == "velocity_rms"]
         self._velocity = velocity[-1] if velocity else -1  # the averaged one, where there is one
-        self._names = names
+        self._velocity_of_window = names.index("velocity_rms") if self._has_zone else -1
 
     def reset(self) -> None:
         """Samples are missing: windows and averages begin anew."""
@@ -63,68 +67,78 @@ class SectionAnalysis:
         self.moments.push(hop)
 
     def rows(
-        self, older: Array, newer: Array, time_ns: int, state: str, latest: Latest, now_ns: int
+        self, older: Array, newer: Array, time_ns: int, state: str, latest: Latest
     ) -> list[Row]:
         """The rows of the window that ends at ``time_ns``: one for each channel."""
-        speed_hz, why = self.speed(latest, now_ns)
+        speed_hz, why, doubt = self.speed(latest, time_ns)
         values = self.engine.compute(older, newer, self.moments, speed_hz)
+        values[~np.isfinite(values)] = np.nan
         marks = self.sensors.judge(self.engine.central or self.moments.window(), self.moments.means)
         for index, mark in enumerate(marks):
-            if mark is not None:
-                values[index] = np.nan if mark.quality is Quality.BAD else values[index]
+            if mark is CLIPPED:
+                values[index, self._on_peaks] = np.nan
+            elif mark is not None and mark.quality is Quality.BAD:
+                values[index] = np.nan
         numbers = np.concatenate((values[:, self._picked], self.averages.update(values)), axis=1)
-        unknown = np.isnan(numbers)
-        stored = np.ascontiguousarray(numbers, np.float32)
-        its_zones = self._zones(numbers)
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(numbers, np.float32)
+        unknown = ~np.isfinite(stored)
+        its_zones = self._zones(values, numbers)
         rows = []
-        shared: dict[bytes, dict[int, Mark]] = {}
-        any_unknown = unknown.any(axis=1)
+        shared: dict[bytes, dict[int, Mark] | None] = {}
         for index, table in enumerate(self.section.tables):
             mark = marks[index]
             if mark is not None and mark.quality is Quality.BAD:
                 rows.append(bad_row(table, time_ns, mark.reason))
                 continue
-            own: dict[int, Mark] | None = None
-            if any_unknown[index]:
-                key = unknown[index].tobytes()
-                own = shared.get(key)
-                if own is None:
-                    own = shared[key] = self._unknown_marks(unknown[index], why)
+            text = its_zones[index]
+            key = unknown[index].tobytes() + bool(text).to_bytes()
+            if key not in shared:
+                shared[key] = self._marks(unknown[index], why, doubt, has_zone=bool(text))
+            own = shared[key]
             if mark is not None:
                 own = {**(own or {}), ALL: mark}
                 if mark is CLIPPED:
                     own |= self._clipped
-            texts = [its_zones[index]] if self._has_zone else []
+            texts = [text] if self._has_zone else []
             if self._has_state:
                 texts.append(state)
-            texts.append(self.section.setups[index])
+            texts.append(self._setups[index])
             rows.append(Row(table, time_ns, (stored[index], texts), own))
         return rows
 
-    def speed(self, latest: Latest, now_ns: int) -> tuple[float | None, str]:
-        """Shaft speed in Hz, or None and why."""
-        speed = self.recipe.speed
+    def speed(self, latest: Latest, time_ns: int) -> tuple[float | None, str, Mark | None]:
+        """Shaft speed at a time in Hz, why there is no value, and the mark of one in doubt."""
+        speed, doubt = self.recipe.speed, None
         if isinstance(speed, LiveTag):
-            value, reason = speed.read(latest, now_ns, self.recipe.speed_max_age_s)
+            value, reason = speed.read(latest, time_ns, self.recipe.speed_max_age_s)
             if value is None or isinstance(value, str):
-                return None, f"speed_{reason or 'is_text'}"
+                return None, f"speed_{reason or 'is_text'}", None
             speed = float(value)
+            doubt = Mark(Quality.UNCERTAIN, f"speed_{reason}") if reason else None
         if speed is None:
-            return None, "no_speed"
+            return None, "no_speed", None
         if not 0.0 < speed < 1e6:
-            return None, "speed_zero" if speed == 0.0 else "speed_out_of_range"
-        return speed * self.recipe.speed_ratio / 60.0, "out_of_band"
+            return None, "speed_zero" if speed == 0.0 else "speed_out_of_range", None
+        return speed * self.recipe.speed_ratio / 60.0, "out_of_band", doubt
 
-    def _unknown_marks(self, unknown: Array, why: str) -> dict[int, Mark]:
-        """A mark for each value that there is none of; on a speed depends what it depends on."""
-        marks = {
-            int(i): bad(why if self._on_speed[i] else "undefined") for i in np.flatnonzero(unknown)
-        }
-        if self._has_zone and (self._velocity < 0 or unknown[self._velocity]):
+    def _marks(
+        self, unknown: Array, why: str, doubt: Mark | None, *, has_zone: bool
+    ) -> dict[int, Mark] | None:
+        """A mark for each value that there is none of, or that depends on a speed in doubt."""
+        marks: dict[int, Mark] = {}
+        if doubt is not None:
+            marks = dict.fromkeys(np.flatnonzero(self._on_speed).tolist(), doubt)
+        for index in np.flatnonzero(unknown).tolist():
+            marks[index] = bad(why if self._on_speed[index] else "undefined")
+        if self._has_zone and not has_zone:
             marks[self._zone_at] = bad("undefined")
-        return marks
+        return marks or None
 
-    def _zones(self, numbers: Array) -> list[str]:
-        if self.recipe.zones is None or self._velocity < 0:
+    def _zones(self, values: Array, numbers: Array) -> list[str]:
+        """Empty where there is none."""
+        if self.recipe.zones is None:
             return [""] * len(numbers)
-        return zones(numbers[:, self._velocity], self.recipe.zones.boundaries)
+        averaged = self._velocity >= 0
+        velocity = numbers[:, self._velocity] if averaged else values[:, self._velocity_of_window]
+        return zones(velocity, self.recipe.zones.boundaries)

@@ -16,7 +16,7 @@ from gateway.errors import DeviceUnavailable
 from gateway.features.spec import fast_length
 from gateway.health import Rolling
 from gateway.hub import Hub
-from gateway.model import Array, Block, Row, bad_row, make_parts
+from gateway.model import Array, Block, Mark, Row, bad_row, make_parts, marked
 
 SETUP_EVERY_S = 3600.0
 """What a table's numbers depend on is told at the start and again so often."""
@@ -26,14 +26,21 @@ class StreamAnalysis:
     """Takes the blocks of a device in its thread; publishes rows of features."""
 
     def __init__(
-        self, plan: StreamPlan, hub: Hub, *, now_ns: Callable[[], int] = time.time_ns
+        self,
+        plan: StreamPlan,
+        hub: Hub,
+        whole_mark: Callable[[], Mark | None] = lambda: None,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.plan = plan
         self._hub = hub
+        self._whole_mark = whole_mark
         self._now_ns = now_ns
         self._sections: list[SectionAnalysis] = []
         self._spans: list[slice] = []
         self._order: list[int] = [c for s in plan.sections for c in s.channels]
+        self._tables = plan.tables
         self._in_order = self._order == list(range(len(plan.channels)))
         self.ring = Ring(len(plan.channels), 1)
         self._rate_hz = 0.0
@@ -43,7 +50,7 @@ class StreamAnalysis:
         self._hops = 0
         self._publish_every = 1
         self._state = ""
-        self._was_told = True
+        self._setups: dict[int, tuple[str, str]] = {}
         self._setup_at = 0.0
         self.latency = Rolling()
         """From a window's last sample to its published rows, in seconds."""
@@ -90,18 +97,26 @@ class StreamAnalysis:
         plan = self.plan
         samples, hop = fast_length(rate_hz, plan.window_s, plan.hop_s)
         history = max(samples, round(plan.history_s * rate_hz))
-        with self._lock:
-            self._rate_hz, self._samples, self._hop = rate_hz, samples, hop
-            self.ring = Ring(len(plan.channels), -(-history // hop) * hop)
+        ring = Ring(len(plan.channels), -(-history // hop) * hop)
         self._publish_every = max(1, round(plan.publish_every_s * rate_hz / hop))
-        self._sections, self._spans = [], []
+        self._setups = plan.setups_at(rate_hz)
+        sections: list[SectionAnalysis] = []
+        self._spans = []
         at = 0
         for section in plan.sections:
-            spec = replace(section.recipe.spec, rate_hz=rate_hz, samples=samples, hop=hop)
+            try:
+                spec = replace(section.recipe.spec, rate_hz=rate_hz, samples=samples, hop=hop)
+            except ValueError as error:
+                detail = f"at the card's rate of {rate_hz:g} Hz: {error}"
+                raise DeviceUnavailable("rate", detail) from None
             channels = [plan.channels[i] for i in section.channels]
-            self._sections.append(SectionAnalysis(section, spec, channels))
+            setups = [self._setups[i][0] for i in section.channels]
+            sections.append(SectionAnalysis(section, spec, channels, setups))
             self._spans.append(slice(at, at + len(channels)))
             at += len(channels)
+        with self._lock:
+            self.ring, self._sections = ring, sections
+            self._rate_hz, self._samples, self._hop = rate_hz, samples, hop
         self._forget()
         self._setup_at = 0.0
 
@@ -115,7 +130,7 @@ class StreamAnalysis:
     def _begin_anew(self, reason: str, time_ns: int) -> None:
         """Samples are missing: no window may reach over the gap."""
         self._forget()
-        for table in self.plan.tables:
+        for table in self._tables:
             self._hub.publish(bad_row(table, time_ns, reason))
 
     def _complete_hop(self, time_ns: int) -> None:
@@ -123,40 +138,39 @@ class StreamAnalysis:
         older, _ = self.ring.pieces(self._hop)  # never divided: the ring is a multiple of hops
         for section, span in zip(self._sections, self._spans, strict=True):
             section.push(older[span])
-        if self.ring.total < self._samples:
+        if not all(section.moments.settled for section in self._sections):
             return
         publish = self._hops % self._publish_every == 0
         self._hops += 1
-        now_ns = self._now_ns()
-        if not self._judge_state(now_ns):
+        if not self._judge_state(time_ns):
             return
         if publish:
             self._tell_setup(time_ns)
         older, newer = self.ring.pieces(self._samples)
+        mark = self._whole_mark()
         hand_over = self._hub.publish if publish else self._hub.latest.put
         for section, span in zip(self._sections, self._spans, strict=True):
             latest = self._hub.latest
-            for row in section.rows(older[span], newer[span], time_ns, self._state, latest, now_ns):
-                hand_over(row)
+            for row in section.rows(older[span], newer[span], time_ns, self._state, latest):
+                hand_over(marked(row, mark))
         self.busy.add(time.perf_counter() - begun)
         if publish:
             self.latency.add((self._now_ns() - time_ns) / 1e9)
 
-    def _judge_state(self, now_ns: int) -> bool:
-        """Find the operating state; whether features are told in it."""
+    def _judge_state(self, time_ns: int) -> bool:
+        """Find the operating state at a window's end; whether features are told in it."""
         rules = self.plan.states
         if rules is None:
             return True
-        state = rules.evaluate(self._hub.latest, now_ns)
+        state = rules.evaluate(self._hub.latest, time_ns)
         if state != self._state:
             self._state = state
             for section in self._sections:
                 section.averages.reset()
         told = rules.publishes(state)
-        if not told and self._was_told:
-            for table in self.plan.tables:
+        if not told:  # nor is a gap or a loss of before the newest that is known
+            for table in self._tables:
                 self._hub.latest.drop(table)
-        self._was_told = told
         return told
 
     def _tell_setup(self, time_ns: int) -> None:
@@ -166,7 +180,7 @@ class StreamAnalysis:
         self._setup_at = now
         plan = self.plan
         window_s, hop_s = self._samples / self._rate_hz, self._hop / self._rate_hz
-        for channel, (digest, text) in plan.setup_texts.items():
+        for channel, (digest, text) in self._setups.items():
             table = plan.setup_table[channel]
             values = (digest, self._rate_hz, window_s, hop_s, text)
             self._hub.publish(Row(table, time_ns, make_parts(table, values)))
@@ -176,8 +190,8 @@ class StreamAnalysis:
     def waveform(self, channel: int, seconds: float | None) -> tuple[Array, int, float]:
         """The newest samples (the window, or ``seconds``), time of the last, ns, and the rate."""
         with self._lock:
-            ring, rate_hz = self.ring, self._rate_hz
-        count = self._samples if seconds is None else round(seconds * rate_hz)
+            ring, rate_hz, window = self.ring, self._rate_hz, self._samples
+        count = window if seconds is None else max(1, round(seconds * rate_hz))
         samples, end_ns = ring.copy(self._order.index(channel), count)
         return samples, end_ns, rate_hz
 
@@ -190,9 +204,10 @@ class StreamAnalysis:
 
     def speed_hz(self, channel: int) -> float | None:
         """The shaft's speed at a channel now; None where it is not known."""
-        return self.section_of(channel).speed(self._hub.latest, self._now_ns())[0]
+        speed_hz, _, _ = self.section_of(channel).speed(self._hub.latest, self._now_ns())
+        return speed_hz
 
     def setup(self, channel: int) -> dict[str, Any]:
         """What the channel's numbers depend on."""
-        found: dict[str, Any] = json.loads(self.plan.setup_texts[channel][1])
+        found: dict[str, Any] = json.loads(self._setups[channel][1])
         return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -26,9 +27,10 @@ from gateway.api.settings import ApiConfig
 from gateway.api.tail import Tails
 from gateway.api.view import GatewayView
 
-_ABOUT = """Status, metrics, live values and history of one edge gateway. Everything is read \
-with GET; nothing here changes anything, neither in the gateway nor in a machine. The Unix socket \
-asks for no token; on TCP a token is asked for where the configuration names a `token_file`. \
+_ABOUT = """Status, metrics, live values and history of one edge gateway. Nothing here changes \
+anything in a machine. All is read with GET, but for what sends dead letters once more: that is a \
+POST without a body, on the Unix socket, or on TCP with the token. The Unix socket asks for no \
+token; on TCP a token is asked for where the configuration names a `token_file`. \
 Every error is an object with `error` and `expected`."""
 
 
@@ -99,6 +101,7 @@ def _add_index(app: FastAPI, view: GatewayView) -> None:
             for path, about in (
                 (path, str(operations["get"].get("description", "")))
                 for path, operations in app.openapi()["paths"].items()
+                if "get" in operations
             )
         )
         return HTMLResponse(
@@ -120,8 +123,10 @@ def _add_error_answers(app: FastAPI) -> None:
             return _answer(unknown("path", request.url.path, _paths(app)))
         if error.status_code == 405:
             text = f"the method {request.method} is not allowed"
+            if "POST" in Headers(error.headers).get("allow", ""):
+                return _answer(Problem(405, text, "POST, without a body", {"allow": "POST"}))
             allow = {"allow": "GET, HEAD"}
-            return _answer(Problem(405, text, "GET: everything here is only read", allow))
+            return _answer(Problem(405, text, "GET: this is only read", allow))
         return _answer(Problem(error.status_code, str(error.detail), None, error.headers))
 
     @app.exception_handler(RequestValidationError)

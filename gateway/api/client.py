@@ -64,15 +64,26 @@ class Client:
             RequestFailed: the gateway refuses, in its own words.
             GatewayError: no permission, no answer in time, or the connection broke.
         """
-        return json.loads(self._get(path, params, timeout_s))
+        return json.loads(self._read(path, params, timeout_s))
+
+    def post_json(
+        self, path: str, params: Params | None = None, *, timeout_s: float | None = None
+    ) -> Any:
+        """Have something done, without a body; the JSON document that answers.
+
+        Raises as `get_json`.
+        """
+        return json.loads(self._read(path, params, timeout_s, "POST"))
 
     def get_text(self, path: str, params: Params | None = None) -> str:
         """The text at that path, e.g. ``/metrics``. Raises as `get_json`."""
-        return self._get(path, params, None).decode("utf-8")
+        return self._read(path, params, None).decode("utf-8")
 
-    def download(self, path: str, target: BinaryIO, *, timeout_s: float) -> int:
+    def download(
+        self, path: str, target: BinaryIO, params: Params | None = None, *, timeout_s: float
+    ) -> int:
         """The bytes at that path into a file; how many. Raises as `get_json`."""
-        connection, response = self._open(path, None, timeout_s)
+        connection, response = self._open(path, params, timeout_s)
         size = 0
         try:
             while piece := response.read(1 << 18):
@@ -103,8 +114,10 @@ class Client:
             response.close()
             connection.close()
 
-    def _get(self, path: str, params: Params | None, timeout_s: float | None) -> bytes:
-        connection, response = self._open(path, params, timeout_s or self._timeout_s)
+    def _read(
+        self, path: str, params: Params | None, timeout_s: float | None, method: str = "GET"
+    ) -> bytes:
+        connection, response = self._open(path, params, timeout_s or self._timeout_s, method)
         try:
             return response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -114,7 +127,7 @@ class Client:
             connection.close()
 
     def _open(
-        self, path: str, params: Params | None, timeout_s: float
+        self, path: str, params: Params | None, timeout_s: float, method: str = "GET"
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         query = urlencode({k: v for k, v in (params or {}).items() if v is not None})
         connection: http.client.HTTPConnection
@@ -124,7 +137,7 @@ class Client:
             host, port = parse_listen(self._address)
             connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
         try:
-            connection.request("GET", f"{path}?{query}" if query else path, headers=self._headers)
+            connection.request(method, f"{path}?{query}" if query else path, headers=self._headers)
             response = connection.getresponse()
             if response.status >= 400:
                 raise RequestFailed(response.status, _message(response))

@@ -2,7 +2,8 @@
 
 A page of another site may not read the app's answers, nor make it do costly reads, neither
 directly (Origin, Fetch metadata) nor by pointing its own name at this machine (DNS rebinding,
-seen by the Host header). On the Unix socket the file's permissions decide, and nothing else.
+seen by the Host header). On the Unix socket the file's permissions decide, and nothing else. What
+changes something asks on TCP for the token, also of this machine (`gateway.api.letters`).
 """
 
 from __future__ import annotations
@@ -72,13 +73,16 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = _Headers(scope["headers"])
         if headers.one("transfer-encoding") or headers.one("content-length") not in ("", "0"):
-            raise Problem(413, "a request with a body", "no body: everything here is read with GET")
+            raise Problem(413, "a request with a body", "no body: parameters stand in the address")
         if scope.get("state", {}).get("is_local") or scope["path"] == OPEN_PATH:
             return
         host = headers.one("host")
         trusted = self._has_token(headers)
         _check_origin(headers, host)
-        if not trusted:
+        if trusted:
+            # a state of this request alone: the connection's serves the next one, too
+            scope["state"] = {**scope.get("state", {}), "has_token": True}
+        else:
             self._check_host(host)
         if self._token is not None and not trusted and not self._is_exempt(scope):
             raise _no_token("no token")

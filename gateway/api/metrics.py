@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from gateway.losses import CAUSES
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Type = Literal["counter", "gauge"]
@@ -28,6 +30,11 @@ _DEVICE: tuple[tuple[str, Type, str, str], ...] = (
     ("tags_bad", "gauge", "tags_bad", "Tags whose newest value is BAD."),
     ("since_s", "gauge", "state_age_seconds", "Time since the device came into its state."),
 )
+_STREAM: tuple[tuple[str, str, Type, str], ...] = (
+    ("gaps", "gaps_total", "counter", "Times that samples of a stream did not go on."),
+    ("missing_s", "missing_seconds_total", "counter", "Time of which there are no samples."),
+    ("rate_hz", "rate_hertz", "gauge", "Samples of each channel a second."),
+)
 _SINK: tuple[tuple[str, Type, str, str], ...] = (
     ("rows_accepted", "counter", "rows_accepted_total", "Rows taken for the sink."),
     ("rows_stored", "counter", "rows_stored_total", "Rows that the sink confirmed as stored."),
@@ -39,6 +46,13 @@ _SINK: tuple[tuple[str, Type, str, str], ...] = (
     ("spool_bytes", "gauge", "spool_bytes", "Size of the sink's spool on disk."),
     ("spool_age_s", "gauge", "spool_age_seconds", "Age of the oldest batch that waits."),
     ("last_stored_s", "gauge", "last_stored_age_seconds", "Time since something was stored."),
+    ("dead_letters", "gauge", "dead_letters", "Refused lines that are kept as dead letters."),
+    (
+        "dead_letters_replayed",
+        "counter",
+        "dead_letters_replayed_total",
+        "Dead letters that the sink has stored after all.",
+    ),
 )
 
 
@@ -100,7 +114,8 @@ def render(status: Mapping[str, Any], ready: bool) -> str:
         _device(out, name, device)
     for name, sink in status["sinks"].items():
         _sink(out, name, sink)
-    for cause, rows in status["losses"].items():
+    lost = {**dict.fromkeys(CAUSES, 0), **status["losses"]}  # a rate needs the 0 before the first
+    for cause, rows in lost.items():
         out.add("gateway_lost_rows_total", "counter", "Rows lost, by cause.", rows, cause=cause)
     synchronised = status["clock"].get("synchronised")
     help_ = "1 while NTP or PTP disciplines the clock."
@@ -123,11 +138,21 @@ def _device(out: _Text, name: str, device: Mapping[str, Any]) -> None:
     ):
         for stat, value_ms in device.get(key, {}).items():
             out.add(metric, "gauge", text, value_ms / 1e3, device=name, stat=stat)
+    _stream(out, name, device.get("facts", {}).get("stream", {}))
     for group in device.get("groups", ()):
         labels = {"device": name, "group": group["name"]}
         out.add("gateway_group_polls_total", "counter", "Polls done.", group["polls"], **labels)
         help_ = "Polls skipped: the one before was late."
         out.add("gateway_group_missed_total", "counter", help_, group["missed"], **labels)
+
+
+def _stream(out: _Text, name: str, stream: Mapping[str, Any]) -> None:
+    for key, metric, kind, text in _STREAM:
+        out.add(f"gateway_stream_{metric}", kind, text, stream.get(key), device=name)
+    for stat, value_ms in stream.get("latency_ms", {}).items():
+        text = "From a window's last sample to its published row."
+        labels = {"device": name, "stat": stat}
+        out.add("gateway_stream_latency_seconds", "gauge", text, value_ms / 1e3, **labels)
 
 
 def _sink(out: _Text, name: str, sink: Mapping[str, Any]) -> None:

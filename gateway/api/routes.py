@@ -1,4 +1,4 @@
-"""The routes. All of them read; nothing in this app changes anything."""
+"""The routes. Those here only read; what changes something is in `gateway.api.letters`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from starlette.responses import PlainTextResponse, Response
 from gateway.api import metrics, schemas
 from gateway.api.answers import ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
+from gateway.api.config import add_config
+from gateway.api.letters import add_letters
+from gateway.api.losses import add_losses
 from gateway.api.noanswer import no_answer
 from gateway.api.problems import Problem, unknown
 from gateway.api.snapshot import add_snapshot
@@ -72,7 +75,10 @@ def make_router(view: GatewayView, tails: Tails, blocking: Blocking) -> APIRoute
     _health(router, view)
     _values(router, view, tails)
     _questions(router, view, blocking)
+    add_losses(router, view, blocking, _errors(401, 403, 503))
+    add_letters(router, view, blocking, _errors(401, 403, 404, 503))
     add_snapshot(router, view, blocking, _errors(401, 403, 404, 503))
+    add_config(router, view, _errors(401, 403))
     add_waveforms(router, view, blocking, _errors(401, 403, 404, 503))
     return router
 
@@ -121,18 +127,6 @@ def _health(router: APIRouter, view: GatewayView) -> None:
     async def status() -> Response:
         """How everything is: devices, sinks, losses, clock, and the problems in words."""
         return json_answer(view.status())
-
-    @router.get(
-        "/v1/losses",
-        dependencies=[Depends(only())],
-        response_model=schemas.Losses,
-        responses=_errors(401, 403),
-    )
-    async def losses() -> Response:
-        """What was lost since the start, by cause, and the last ranges of rows."""
-        ledger = view.ledger
-        recent = [loss._asdict() for loss in list(ledger.recent)]
-        return json_answer({"rows_by_cause": ledger.status(), "recent": recent})
 
 
 def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:

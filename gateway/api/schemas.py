@@ -104,6 +104,12 @@ class SinkStatus(_Shape):
     spool_bytes: int | None
     spool_age_s: float | None = Field(description="Age of the oldest batch, in seconds.")
     last_stored_s: float | None = Field(description="Seconds since something was stored.")
+    dead_letters: int | None = Field(
+        None, description="Refused lines that are kept; absent where nothing can be refused."
+    )
+    dead_letters_replayed: int | None = Field(
+        None, description="Dead letters that the sink has stored after all, since the start."
+    )
 
 
 class StatusDocument(_Shape):
@@ -230,26 +236,6 @@ class Devices(_Shape):
     devices: list[DeviceShape]
 
 
-class LossEntry(_Shape):
-    """Rows of one table that will never reach one sink."""
-
-    sink: str
-    device: str
-    table: str
-    first_ns: int
-    last_ns: int
-    rows: int
-    cause: str
-    detail: str
-
-
-class Losses(_Shape):
-    """What was lost since the start, and why."""
-
-    rows_by_cause: dict[str, int]
-    recent: list[LossEntry] = Field(description="The last ones, oldest first.")
-
-
 def reference(shape: type[BaseModel]) -> dict[str, str]:
     """The reference to a shape among the components of /openapi.json."""
     return {"$ref": f"#/components/schemas/{shape.__name__}"}
@@ -289,3 +275,11 @@ class Spectrum(_Shape):
     )
     features: dict[str, float | None] = Field(description="The features of this window.")
     setup: dict[str, Any] = Field(description="What the numbers depend on besides the machine.")
+
+
+class RunningConfig(_Shape):
+    """What the running configuration is made of."""
+
+    fingerprints: dict[str, dict[str, str]] = Field(
+        description="Kind (device, bus, sink, settings) -> name -> hash."
+    )

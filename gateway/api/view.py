@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from gateway.driver import Driver, Probe
 from gateway.hub import Hub
 from gateway.latest import Latest
-from gateway.losses import LossLedger
+from gateway.losses import LossLedger, Told
 from gateway.model import Array, Row, Scalar
+from gateway.writer.replay import LetterBox
 
 
 class HistoryResult(Protocol):
@@ -67,7 +68,7 @@ class SpectraResult(Protocol):
 
 
 class GatewayView(Protocol):
-    """The running gateway. Nothing here changes it, and only those that say so may block."""
+    """The running gateway. Only those that say so may block, or change something."""
 
     hub: Hub
     ledger: LossLedger
@@ -110,6 +111,18 @@ class GatewayView(Protocol):
         GatewayError for a name that the historian does not know, SinkUnavailable where it cannot
         answer now.
         """
+
+    def fingerprints(self) -> Mapping[str, Mapping[str, str]]:
+        """Hashes of the parts of the running configuration: kind, name, hash. No I/O."""
+
+    def stored_losses(self, from_ns: int, max_rows: int) -> Sequence[Told] | None:
+        """The newest losses that the historian has, of all runs; None without a historian. Blocks.
+
+        GatewayError where it cannot answer now.
+        """
+
+    def letter_boxes(self) -> Mapping[str, LetterBox]:
+        """Dead letters of each sink that can refuse a line. No I/O; replaying them changes it."""
 
     def waveform(self, device: str, channel: str, seconds: float | None) -> WaveformResult:
         """The newest samples of a channel. Blocks; GatewayError, or DeviceUnavailable: none yet."""

@@ -105,7 +105,7 @@ async def _ask(blocking: Blocking, device: str, function: Any, *args: Any) -> An
     try:
         return await blocking.call(f"device {device}", function, *args)
     except DeviceUnavailable as error:
-        raise Problem(503, f"device {device}: {error}", "samples; see the status") from error
+        raise Problem(503, f"device {device}: {error}", "try again; see the status") from error
     except GatewayError as error:
         what, _, expected = str(error).partition("; ")
         raise Problem(404, what, expected or None) from error

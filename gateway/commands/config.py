@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from gateway.config import Plant
 
 
-def check(file: ConfigFile, as_json: AsJson = False) -> None:
+def check(
+    file: ConfigFile,
+    as_json: AsJson = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Also: what a reload would do to the running gateway.")
+    ] = False,
+) -> None:
     """Check a configuration and all its maps.
 
     All faults at once, as file:line:col: path: fault; expected. Exit 78. Where there is none: what
@@ -45,6 +51,10 @@ def check(file: ConfigFile, as_json: AsJson = False) -> None:
         out_json({"file": str(file), "ok": False, "faults": [_fault(f) for f in error.faults]})
         raise typer.Exit(EXIT_CONFIG) from None
     summary = _summary(plant)
+    if diff:
+        from gateway.commands.reload import differences
+
+        summary["differences"] = list(differences(plant, file))
     if as_json:
         out_json({"file": str(file), "ok": True, **summary})
         return
@@ -58,6 +68,7 @@ def check(file: ConfigFile, as_json: AsJson = False) -> None:
         out(f"  {printable(name)}: {printable(_sink_text(sink))}")
     for warning in summary["warnings"]:
         complain(printable(warning), "warning")
+    out(printable(line) for line in summary.get("differences", ()))
 
 
 def _fault(fault: Fault) -> dict[str, Any]:

@@ -77,6 +77,8 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
     lines += [f"  {coloured('!', 'red')} {printable(text)}" for text in document["problems"]]
     if document["devices"]:
         lines += ["", *_device_lines(document["devices"])]
+        if streams := _stream_lines(document["devices"]):
+            lines += ["", *streams]
     if document["sinks"]:
         lines += ["", *_sink_lines(document["sinks"])]
     lost = {cause: rows for cause, rows in document["losses"].items() if rows}
@@ -118,10 +120,34 @@ def _device_lines(devices: Mapping[str, Any]) -> list[str]:
     return table(rows, header, right=range(4, 11), states=1)
 
 
+def _stream_lines(devices: Mapping[str, Any]) -> list[str]:
+    """What is computed of the devices that stream; nothing where there are none."""
+    rows = []
+    for name, device in devices.items():
+        stream = device["facts"].get("stream")
+        if stream is None:
+            continue
+        latency_ms = stream["latency_ms"]["p99"] if stream.get("hops") else None
+        rows.append(
+            [
+                name,
+                f"{stream['channels']:,}",
+                f"{number(stream['rate_hz'])} Hz",
+                stream.get("state") or "-",
+                f"{stream['gaps']:,}" if stream["gaps"] else "-",
+                duration(stream["missing_s"]) if stream.get("missing_s") else "-",
+                "-" if latency_ms is None else number(latency_ms, 3),
+                f"{number(stream['clock_drift_ppm'], 3)} ppm",
+            ]
+        )
+    header = ("STREAM", "CHANNELS", "RATE", "OPERATING", "GAPS", "MISSING", "LATENCY MS", "DRIFT")
+    return table(rows, header, right=(1, 2, 4, 5, 6, 7)) if rows else []
+
+
 def _sink_lines(sinks: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, sink in _worst_first(sinks):
-        waiting = f"{sink['pending_rows']:,} rows"
+        waiting = count(sink["pending_rows"], "row")
         if sink["spool_bytes"]:
             waiting += f", {size(sink['spool_bytes'])}"
         if sink["spool_age_s"]:

@@ -53,9 +53,11 @@ def run(
 
     logs.setup()
     from gateway.config import load_isolated
+    from gateway.config.export import load_elsewhere
     from gateway.daemon import run as run_daemon
 
     plant = load_isolated(file, mock=mock)
+    path = file.absolute()
     if mock or on_sim:
         how = "--mock" if mock else "--sim"
         plant.state_dir /= how.strip("-")  # what is invented stays out of the plant's history
@@ -65,6 +67,7 @@ def run(
             plant,
             config_path=file.resolve(),
             announce=lambda: _welcome(plant, file, invented=mock or bool(simulated)),
+            load=None if on_sim else lambda: load_elsewhere(path, mock),
         )
     raise typer.Exit(code)
 

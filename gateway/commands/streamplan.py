@@ -44,10 +44,13 @@ def stream_lines(plan: DevicePlan, stream: StreamPlan) -> list[str]:
     for section in stream.sections:
         for index, table in zip(section.channels, section.tables, strict=True):
             spec = section.recipe.spec
+            channel = stream.channels[index]
+            full = channel.full_scale
             rows.append(
                 [
-                    stream.channels[index].name,
-                    stream.channels[index].unit,
+                    channel.name,
+                    str(dict(channel.setup).get("address", "")),
+                    channel.unit if full is None else f"up to {full:.4g} {channel.unit}",
                     count(len(table.columns), "column"),
                     f"bearing lines of {spec.bearing.elements} elements" if spec.bearing else "",
                 ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from gateway.commands import recorded
 from gateway.commands.console import (
     AsJson,
     ConfigFile,
     DeviceName,
     WrongUsage,
+    coloured,
     nearest,
     out,
     out_json,
@@ -21,20 +25,31 @@ from gateway.commands.console import (
     table,
 )
 from gateway.errors import GatewayError
-from gateway.terminal import number, printable, size
-
-if TYPE_CHECKING:
-    from gateway.features.engine import Engine
-    from gateway.features.spec import Spec
-    from gateway.recordings import Recording
-
-SHOWN = ("rms", "peak", "crest", "kurtosis", "velocity_rms", "bpfo_ratio", "bpfi_ratio",
-         "bsf2_ratio")  # fmt: skip
-"""Features of which every window is printed; of the others only median and spread."""
+from gateway.terminal import duration, number, printable, size
 
 PEAKS = 10
 
-Channel = Annotated[str, typer.Argument(metavar="CHANNEL", help="A channel of that device.")]
+
+def channel_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of channels for the shell's completion; nothing where the file cannot be read."""
+    from gateway.config import load
+    from gateway.driver import StreamDriver
+
+    file, device = context.params.get("file"), context.params.get("device")
+    try:
+        driver = load(Path(str(file))).devices[str(device)]
+    except (GatewayError, OSError, KeyError):
+        return []
+    channels = driver.channels if isinstance(driver, StreamDriver) else ()
+    return [channel.name for channel in channels if channel.name.startswith(incomplete)]
+
+
+Channel = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHANNEL", help="A channel of that device.", autocompletion=channel_names
+    ),
+]
 
 
 def features(
@@ -97,9 +112,16 @@ def features(
     from gateway.features.whole import windows
     from gateway.recordings import read_recording
 
+    if not math.isfinite(scale) or scale == 0:
+        raise WrongUsage(f"--scale {scale:g}; expected a number other than 0")
+    for option, seconds in (("--window-s", window_s), ("--hop-s", hop_s)):
+        if not 0 < seconds < math.inf:
+            raise WrongUsage(f"{option} {seconds:g}; expected a number of seconds above 0")
+    if hop_s > window_s and not whole:
+        raise WrongUsage(f"--hop-s {hop_s:g} is more than --window-s {window_s:g}")
     found = read_recording(file, channel, rate)
     samples = found.data * scale if scale != 1.0 else found.data
-    spec = _spec(
+    spec = recorded.spec(
         found, len(samples), unit, rpm, bearing, geometry, window_s, hop_s, velocity_band,
         envelope_band, whole=whole,
     )  # fmt: skip
@@ -109,122 +131,25 @@ def features(
         values = windows(samples[: spec.samples] if whole else samples, engine, speed_hz)
     except ValueError as error:
         raise WrongUsage(f"{file}: {error}") from error
+    if plot is not None:  # first: who reads the table may stop early
+        from gateway.commands.plot import draw
+
+        newest = recorded.plain(engine.names, values[-1])
+        draw(plot, samples, engine, newest, f"{file.name} {found.channel}")
+        say(f"{plot} is drawn")
     if as_json:
         for index, row in enumerate(values):
             end_s = (spec.samples + index * spec.hop) / spec.rate_hz
-            out_json({"window": index, "end_s": round(end_s, 6), **_plain(engine.names, row)})
+            out_json(
+                {"window": index, "end_s": round(end_s, 6), **recorded.plain(engine.names, row)}
+            )
     else:
-        out(_described(found, spec, len(values)))
-        if not whole:
-            out(["", *_window_table(engine.names, values, spec)])
-        out(["", *_summary(engine, values)])
-    if plot is not None:
-        from gateway.commands.plot import draw
-
-        draw(
-            plot, samples, engine, _plain(engine.names, values[-1]), f"{file.name} {found.channel}"
-        )
-        say(f"{plot} is drawn")
-
-
-def _spec(
-    found: Recording,
-    count: int,
-    unit: str | None,
-    rpm: float | None,
-    bearing: str | None,
-    geometry: str | None,
-    window_s: float,
-    hop_s: float,
-    velocity_band: str,
-    envelope_band: str | None,
-    *,
-    whole: bool,
-) -> Spec:
-    from gateway.features.bearings import find_bearing, parse_geometry
-    from gateway.features.spec import Spec, fast_length
-
-    if bearing is not None and geometry is not None:
-        raise WrongUsage("--bearing and --geometry exclude each other")
-    if (bearing is not None or geometry is not None) and rpm is None:
-        raise WrongUsage("the lines of a bearing need the speed of the shaft; add --rpm")
-    try:
-        its = parse_geometry(geometry) if geometry is not None else None
-        if bearing is not None:
-            its = find_bearing(bearing).geometry
-        samples, hop = fast_length(found.rate_hz, window_s, hop_s)
-        if whole:
-            samples = hop = count - count % 2
-        low, high = _band("--velocity-band", velocity_band)
-        return Spec(
-            rate_hz=found.rate_hz,
-            samples=samples,
-            hop=hop,
-            unit=unit or found.unit or "g",
-            # a slow recording has less of the band, and says so
-            velocity_band_hz=(low, min(high, found.rate_hz / 2)),
-            envelope_band_hz=_band("--envelope-band", envelope_band) if envelope_band else None,
-            has_speed=rpm is not None,
-            bearing=its,
-        )
-    except ValueError as error:
-        raise WrongUsage(str(error)) from error
-
-
-def _band(option: str, text: str) -> tuple[float, float]:
-    parts = text.split(",")
-    try:
-        low, high = map(float, parts)
-    except ValueError:
-        raise WrongUsage(f"{option} '{text}'; expected two numbers such as 10,1000") from None
-    return low, high
-
-
-def _plain(names: Sequence[str], row: Sequence[float]) -> dict[str, float | None]:
-    values = [float(v) for v in row]
-    return {n: v if math.isfinite(v) else None for n, v in zip(names, values, strict=True)}
-
-
-def _described(found: Recording, spec: Spec, windows: int) -> list[str]:
-    low, high = spec.velocity_band_hz
-    text = (
-        f"{found.path.name} {found.channel}: {len(found.data)} samples at {found.rate_hz:g} Hz, "
-        f"{spec.unit}; {windows} windows of {spec.samples / spec.rate_hz:g} s"
-    )
-    lines = [printable(text)]
-    if spec.is_acceleration:
-        lines.append(f"velocity {low:g} to {high:g} Hz")
-    if spec.envelope_hz is not None:
-        lines.append("envelope {:g} to {:g} Hz".format(*spec.envelope_hz))
-    return lines
-
-
-def _window_table(names: Sequence[str], values: Any, spec: Spec) -> list[str]:
-    picked = [n for n in SHOWN if n in names]
-    columns = [names.index(n) for n in picked]
-    rows = []
-    for index, row in enumerate(values):
-        end_s = (spec.samples + index * spec.hop) / spec.rate_hz
-        rows.append([f"{end_s:.2f}", *(_shown(row[c]) for c in columns)])
-    return table(rows, ("END S", *(n.upper() for n in picked)), right=range(len(picked) + 1))
-
-
-def _summary(engine: Engine, values: Any) -> list[str]:
-    import numpy as np
-
-    rows = []
-    for index, feature in enumerate(engine.features):
-        known = values[:, index][np.isfinite(values[:, index])]
-        if not len(known):
-            rows.append([feature.name, "-", "-", "-", feature.unit])
-            continue
-        low, middle, high = np.percentile(known, (10, 50, 90))
-        rows.append([feature.name, _shown(middle), _shown(low), _shown(high), feature.unit])
-    return table(rows, ("FEATURE", "MEDIAN", "10 %", "90 %", "UNIT"), right=(1, 2, 3))
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else number(float(value), 4)
+        if unit is None and found.unit is None:
+            say("the file does not say its unit: taken as g (--unit, --scale)")
+        out(recorded.described(found, spec, len(values), rpm))
+        if len(values) > 1:
+            out(["", *recorded.window_table(engine.names, values, spec)])
+        out(["", *recorded.summary(engine, values)])
 
 
 def spectrum(
@@ -248,7 +173,8 @@ def spectrum(
     if as_json:
         out_json(answer)
     else:
-        out(_spectrum_lines(answer))
+        newest = client.get_json("/v1/latest", {"device": device})["values"]
+        out(_spectrum_lines(answer, _doubts(newest, channel)))
     if plot is not None:
         from gateway.commands.plot import draw_spectra
 
@@ -267,11 +193,22 @@ def spectrum(
         say(f"{plot} is drawn")
 
 
-def _spectrum_lines(answer: Mapping[str, Any]) -> list[str]:
+def _doubts(values: Sequence[Mapping[str, Any]], channel: str) -> list[str]:
+    """Why values of the channel's newest row are not GOOD, if any."""
+    own = [v for v in values if v["labels"].get("channel") == channel]
+    found = Counter(f"{v['quality']}: {v['reason']}" for v in own if v["quality"] != "GOOD")
+    return [
+        f"{count} of {len(own)} values of its row are {words}" for words, count in found.items()
+    ]
+
+
+def _spectrum_lines(answer: Mapping[str, Any], doubts: Sequence[str] = ()) -> list[str]:
     unit, line_hz = answer["unit"], answer["line_hz"]
     lines = [
         printable(f"{answer['device']} {answer['channel']}: ")
         + f"lines {line_hz:g} Hz apart, {answer['rate_hz']:g} samples a second",
+        f"the window ends at {datetime.fromtimestamp(answer['time_ns'] / 1e9):%Y-%m-%d %H:%M:%S}",
+        *(coloured(printable(doubt), "yellow") for doubt in doubts),
     ]
     for key, of, its_unit in (
         ("amplitude", "SPECTRUM", unit),
@@ -282,7 +219,7 @@ def _spectrum_lines(answer: Mapping[str, Any]) -> list[str]:
         ]
         if rows:
             lines += ["", *table(rows, (f"{of} HZ", printable(its_unit)), right=(0, 1))]
-    rows = [[n, _shown(v)] for n, v in answer["features"].items()]
+    rows = [[n, recorded.shown(v)] for n, v in answer["features"].items()]
     return [*lines, "", *table(rows, ("FEATURE", "VALUE"), right=(1,))]
 
 
@@ -313,9 +250,13 @@ def capture(
     Asks the running gateway; with all that the samples depend on. `gateway features TARGET`
     computes on it.
     """
-    client = _client(file, device)
     from urllib.parse import urlencode
 
+    from gateway.recordings import describe_recording
+
+    if target.suffix.lower() != ".npz":
+        raise WrongUsage(f"{target}; expected a file that ends in .npz")
+    client = _client(file, device)
     params = {"device": device, "channel": channel}
     query = urlencode(params | ({} if seconds is None else {"seconds": str(seconds)}))
     try:
@@ -329,7 +270,10 @@ def capture(
         raise WrongUsage(f"{target} exists; samples are written to a new file") from None
     except OSError as error:
         raise GatewayError(f"{target}: {error.strerror}") from error
-    say(f"{target}: {size(written)}, e.g. gateway features {target} --channel {channel}")
+    kept = describe_recording(target, channel)
+    lasts_s = (kept.samples or 0) / (kept.rate_hz or math.inf)
+    said = f"{target}: the newest {duration(lasts_s)}, {size(written)}"
+    say(f"{said}, e.g. gateway features {target} --channel {channel}")
 
 
 def _client(file: Path, device: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.collect import Collector
+from gateway.config.fingerprints import fingerprint
 from gateway.config.mapreader import read_map
 from gateway.config.maps import Labels, SourceMap
 from gateway.config.namedfiles import with_files
@@ -56,6 +57,9 @@ class DeviceLoader:
         self._maps: dict[Path, SourceMap | tuple[Fault, ...]] = {}
         self._classes: dict[str, type[Driver] | GatewayError] = {}
         self._buses: dict[str, Any] = {}
+        self.fingerprints: dict[str, str] = {}
+        """Device -> hash of all that it is made of."""
+        self._map_prints: dict[str, str] = {}
 
     def load(self) -> None:
         """Load every bus, device and map."""
@@ -66,8 +70,16 @@ class DeviceLoader:
         for found in self._maps.values():
             self._file.faults += found.faults if isinstance(found, SourceMap) else ()
         polled = [t for d in self.devices.values() for g in d.groups for t in g.tables]
+        self.planner.broken = (self._file.section(("devices",)) or {}).keys() - self.devices
+        self.planner.streaming = {dict(r.labels)["device"] for r in self._requests}
         for request in self._requests:
             self.planner.plan_stream(request, polled)
+        for name, plan in self.planner.streams.items():
+            # a live tag is one of the other device's: that one changes, so does this
+            others = sorted(tag.table.device for tag in plan.live_tags())
+            self.fingerprints[name] = fingerprint(
+                self.fingerprints[name], [self.fingerprints[other] for other in others]
+            )
 
     def plan(self) -> list[BusPlan]:
         """What each thread polls."""
@@ -190,12 +202,19 @@ class DeviceLoader:
         labels = (("gateway", self._gateway), ("device", name), *users)
         device_map = source.apply(name, labels, values)
         self._build(driver, config, device_map, source, name, is_sound=sound is not None)
+        self.fingerprints[name] = fingerprint(data, labels, self._map_print(source))
         built = self.devices.get(name)
-        if isinstance(built, StreamDriver) and source.stream is not None:
-            request = StreamRequest(built, source, source.stream, values, labels)
-            self._requests.append(request)
+        if source.stream is not None:
+            its = built if isinstance(built, StreamDriver) else None
+            self._requests.append(StreamRequest(its, source, source.stream, values, labels))
         elif built is not None:
             self.planner.plan_aggregates(built, source, labels)
+
+    def _map_print(self, source: SourceMap) -> str:
+        file = source.document.file
+        if file not in self._map_prints:
+            self._map_prints[file] = fingerprint(source.document.root)
+        return self._map_prints[file]
 
     def _map(self, section: Section, path: Path_) -> SourceMap | None:
         given = section.get("map")

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.api.settings import ApiConfig
 from gateway.config.collect import Collector
 from gateway.config.devices import DeviceLoader, check_labels
+from gateway.config.fingerprints import fingerprint
 from gateway.config.namedfiles import with_files
 from gateway.config.plant import FileConfig, Plant
 from gateway.config.validation import name_fault, outline, repair
@@ -74,6 +75,16 @@ class _Loader(Collector):
             devices=devices.devices,
             streams=devices.planner.streams,
             aggregates=devices.planner.aggregates,
+            fingerprints={
+                "device": devices.fingerprints,
+                "bus": {n: fingerprint(s) for n, s in (self.section(("buses",)) or {}).items()},
+                "sink": {n: fingerprint(s) for n, s in (self.section(("sinks",)) or {}).items()},
+                "settings": {
+                    key: fingerprint(root.get(key))
+                    for key in FileConfig.model_fields
+                    if key not in ("sinks", "buses", "devices")
+                },
+            },
             files=[self._path, *devices.files],
             warnings=devices.warnings,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.analysis.settings import StreamConfig
 from gateway.config.collect import Collector
 from gateway.config.maps import (
     GroupConfig,
@@ -18,7 +19,7 @@ from gateway.config.maps import (
     SourceMap,
 )
 from gateway.config.placeholders import names_in
-from gateway.config.streamreader import read_stream
+from gateway.config.streamreader import read_stream, refuse_misplaced
 from gateway.config.validation import name_fault, nearest, outline
 from gateway.driver import Driver, Tag, TagConfig
 from gateway.errors import GatewayError, Place
@@ -31,6 +32,8 @@ def read_map(path: Path, find_driver: Callable[[str], type[Driver]]) -> SourceMa
     document = read_yaml(path)
     reader = _Reader(document, find_driver)
     reader.read()
+    if reader.faults:
+        reader.note_all_placeholders()
     return reader.map
 
 
@@ -51,6 +54,7 @@ class _Reader(Collector):
         bare = outline(root, "modules", "groups")
         if isinstance(bare.get("stream"), Section):
             del bare["stream"]
+        refuse_misplaced(self, bare, MapConfig, (), {"stream": StreamConfig})
         self.validate(MapConfig, bare, ())
         name = root.get("driver")
         if not isinstance(name, str):
@@ -158,6 +162,19 @@ class _Reader(Collector):
         for name in names:
             self.map.placeholders.setdefault(name, self.document.place(path).line)
         return True
+
+    def note_all_placeholders(self) -> None:
+        """Remember those of texts that were not read, because something around them is wrong."""
+
+        def walk(value: object, path: Path_) -> None:
+            if isinstance(value, dict | list):
+                for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                    walk(inner, (*path, key))
+            elif isinstance(value, str):
+                for name in names_in(value) or ():
+                    self.map.placeholders.setdefault(name, self.document.place(path).line)
+
+        walk(self.document.root, ())
 
     def _suits(self, tag: Tag, key: str) -> bool:
         """Whether the tag has only the kind of address that belongs here."""

@@ -155,6 +155,9 @@ class SourceMap:
             quoted[tag.address] = (*path, "address" if tag.base is None else "at")
             if tag.base is not None and table.place in self.places:
                 quoted[tag.base] = (*self.places[table.place], "at")
+        for channel in device_map.stream.channels if device_map.stream else ():
+            if channel.place == fault.place and channel.spec.address is not None:
+                quoted[channel.spec.address] = (*path, "address")
         for word in re.findall(r"'([^']+)'", fault.message):
             found = quoted.get(word) or quoted.get(word.partition(": ")[2] or word)
             if found:

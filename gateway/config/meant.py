@@ -9,14 +9,22 @@ from typing import Any
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 _COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 _THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
-_WITH_UNIT = re.compile(r"([-+]?[0-9]+(?:[.,][0-9]+)?)\s*([a-z]+)")
+_WITH_UNIT = re.compile(r"([-+]?[0-9]+(?:[.,][0-9]+)?)\s*([a-z/%]+)")
+_BAND = re.compile(
+    r"([0-9.]+)\s*(?:hz)?\s*(?:-|–|,|;|\.\.+|to)\s*([0-9.]+)\s*(?:hz)?", re.IGNORECASE
+)
 _UNITS = {
     "_s": {
         "us": "0.000001", "ms": "0.001", "s": "1", "sec": "1", "seconds": "1", "min": "60",
         "minutes": "60", "h": "3600", "hours": "3600", "d": "86400", "days": "86400",
     },
     "_days": {"d": "1", "day": "1", "days": "1", "w": "7", "weeks": "7"},
-    "_hz": {"hz": "1", "khz": "1000"},
+    "_hz": {"hz": "1", "khz": "1000", "s/s": "1", "ks/s": "1000", "k": "1000"},
+    "_mv_per_g": {"mv/g": "1", "v/g": "1000"},
+    "_ma": {"ma": "1", "a": "1000"},
+    "_v": {"v": "1", "mv": "0.001"},
+    "_mm": {"mm": "1"},
+    "slip": {"%": "0.01"},
 }  # fmt: skip
 """Ending of a key -> unit -> how many of the key's own unit."""
 
@@ -28,6 +36,8 @@ def meant(value: Any, key: str, expected: str) -> str | None:
     """What to write instead of the text ``value`` for ``key``; None if that is unknown."""
     if expected == "true or false" and str(value).lower() in _TRUTHS:
         return f"{_TRUTHS[str(value).lower()]} without quotes"
+    if expected == "a list" and isinstance(value, str):
+        return _list_meant(value.strip())
     if not isinstance(value, str) or expected not in ("a number", "a whole number"):
         return None
     text, whole = value.strip(), expected == "a whole number"
@@ -46,3 +56,10 @@ def meant(value: Any, key: str, expected: str) -> str | None:
     if number == number.to_integral_value():
         return f"{number.to_integral_value():f}"
     return None if whole else f"{number.normalize():f}"
+
+
+def _list_meant(text: str) -> str | None:
+    """``20-30`` is two numbers, and a word is a list of one."""
+    if found := _BAND.fullmatch(text):
+        return f"[{found[1]}, {found[2]}]"
+    return f"[{text}]" if re.fullmatch(r"[A-Za-z_]\w*", text) else None

@@ -12,6 +12,7 @@ from pydantic import Field
 from gateway.analysis.aggregates import AggregatePlan
 from gateway.analysis.plan import StreamPlan
 from gateway.api.settings import ApiConfig
+from gateway.config.fingerprints import Fingerprints
 from gateway.driver import BusConfig, DeviceConfig, Driver, Settings
 from gateway.sinks import SinkConfig
 from gateway.spool import SpoolConfig
@@ -87,6 +88,8 @@ class Plant:
     streams: dict[str, StreamPlan] = field(default_factory=dict)
     """What becomes of the blocks of each device that streams."""
     aggregates: list[AggregatePlan] = field(default_factory=list)
+    fingerprints: Fingerprints = field(default_factory=dict)
+    """What each part depends on: a reload restarts only what differs."""
     files: list[Path] = field(default_factory=list)
     """All files that were read."""
     warnings: list[str] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,19 +10,25 @@ from dataclasses import dataclass, field
 from gateway.analysis.settings import NAME, SAMPLES_UP_TO_HZ, AnalysisConfig, StreamConfig
 from gateway.config.collect import Collector
 from gateway.config.placeholders import fill
-from gateway.config.validation import name_fault, outline
+from gateway.config.validation import describe, name_fault, outline
 from gateway.driver import ChannelConfig, ChannelSpec, StreamSpec
 from gateway.errors import Place
 from gateway.features.spec import fast_length
+from gateway.settings import Settings
 from gateway.yamlfile.document import Path_, Section
 
 PATH: Path_ = ("stream",)
+
+LONGEST_BLOCK_S = 1.0
 
 OF_THE_STREAM = (
     "window_s", "hop_s", "publish_every_s", "history_s", "inputs", "states", "otherwise",
     "publish_in", "inputs_max_age_s",
 )  # fmt: skip
 """Keys of ``analysis:`` that hold for all channels together."""
+
+STAND_IN_HZ = 1e6
+"""Rate to look for further faults with, where the given one cannot be used."""
 
 
 @dataclass(slots=True)
@@ -34,6 +41,15 @@ class Streamed:
     analysis: AnalysisConfig = field(default_factory=lambda: AnalysisConfig.model_validate({}))
     own: dict[str, AnalysisConfig] = field(default_factory=dict)
     """Channel -> the settings that it has of its own; only those that are set count."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Samples of each channel a second; a stand-in where the file has none that can be used."""
+        return STAND_IN_HZ if math.isnan(self.config.rate_hz) else self.config.rate_hz
+
+    def units(self) -> dict[str, str]:
+        """Channel -> unit, as the file has them."""
+        return {channel.name: channel.spec.unit for channel in self.channels}
 
     @property
     def samples(self) -> bool:
@@ -52,12 +68,18 @@ class Streamed:
                 spec = channel.spec.model_copy(update={"address": filled})
                 channel = ChannelSpec(channel.name, spec, channel.place)
             channels.append(channel)
-        rate_hz = self.config.rate_hz
+        if math.isnan(self.config.rate_hz):  # it is not more and not less than anything
+            return StreamSpec(math.nan, 0.1, channels, self.place)
+        rate_hz = self.rate_hz
         if self.samples:
             return StreamSpec(rate_hz, 0.1, channels, self.place)
-        # a block is a hop: a window is complete as soon as its last block is there
+        # a block is a hop, or a part of a long one, because a loss and a stop wait for the block;
+        # a window is complete as soon as its last block is there
         _, hop = fast_length(rate_hz, self.analysis.window_s, self.analysis.hop_s)
-        return StreamSpec(rate_hz, hop / rate_hz, channels, self.place)
+        parts = (n for n in range(1, hop + 1) if hop % n == 0)
+        longest = LONGEST_BLOCK_S * rate_hz
+        block = next((hop // n for n in parts if hop / n <= longest), hop)
+        return StreamSpec(rate_hz, block / rate_hz, channels, self.place)
 
     def analysis_of(self, channel: str | None, values: Mapping[str, object]) -> AnalysisConfig:
         """The settings of a channel, or of the stream (None), with placeholders filled."""
@@ -96,7 +118,10 @@ def read_stream(
     ``note`` remembers the placeholders of a text.
     """
     section = file.section(PATH) or Section(1, 1)
-    sound, usable = file.validate(StreamConfig, outline(section, "channels", "analysis"), PATH)
+    bare = outline(section, "channels", "analysis")
+    bare.pop("analysis", None)  # it is read by itself
+    refuse_misplaced(file, bare, StreamConfig, PATH, {"analysis": AnalysisConfig})
+    sound, usable = file.validate(StreamConfig, bare, PATH)
     analysis = _read_analysis(file, (*PATH, "analysis"), note)
     channels = []
     own: dict[str, AnalysisConfig] = {}
@@ -104,8 +129,17 @@ def read_stream(
         file.fault((*PATH, "channels"), "there are no channels; expected at least one", key=True)
     for name, channel in file.entries((*PATH, "channels")):
         path = (*PATH, "channels", name)
+        if name == "analysis" and channel.keys() & AnalysisConfig.model_fields.keys():
+            message = "it stands among the channels; expected beside `channels:`"
+            file.fault(path, message, key=True)
+            continue
         _keep_text(channel)
         bare = {k: v for k, v in channel.items() if k != "analysis"}
+        elsewhere: Mapping[str, type[Settings]] = {
+            "analysis": AnalysisConfig,
+            "stream": StreamConfig,
+        }
+        refuse_misplaced(file, bare, channel_class, path, elsewhere)
         spec, _ = file.validate(channel_class, bare, path)
         if "analysis" in channel:
             settings = _read_analysis(file, (*path, "analysis"), note)
@@ -119,6 +153,8 @@ def read_stream(
         channels.append(ChannelSpec(name, spec, file.document.place(path, key=True)))
     if usable is None:
         return None
+    if not isinstance(usable.rate_hz, float):
+        usable = usable.model_copy(update={"rate_hz": math.nan})
     wrong = name_fault(usable.measurement) if isinstance(usable.measurement, str) else None
     if wrong:
         file.fault((*PATH, "measurement"), wrong)
@@ -150,7 +186,8 @@ def _read_analysis(
         if file.document.value(path[:-1]) is not None and path[-1] in (
             file.section(path[:-1]) or ()
         ):
-            file.fault(path, "expected `key: value` entries")
+            found = describe(file.document.value(path), file.document.text(path))
+            file.fault(path, f"expected `key: value` entries, found {found}")
         return None
     _, usable = file.validate(AnalysisConfig, section, path)
     if usable is None:
@@ -172,6 +209,22 @@ def _refuse_shared(file: Collector, settings: AnalysisConfig, path: Path_) -> No
     for key in sorted(settings.model_fields_set & set(OF_THE_STREAM)):
         message = f"'{key}' holds for all channels together; set it in stream.analysis"
         file.fault((*path, key), message, key=True)
+
+
+def refuse_misplaced(
+    file: Collector,
+    section: dict[str, object],
+    cls: type[Settings],
+    path: Path_,
+    elsewhere: Mapping[str, type[Settings]],
+) -> None:
+    """Take out the keys that belong into another section, each with a fault that names it."""
+    for key in section.keys() - cls.model_fields.keys():
+        for name, other in elsewhere.items():
+            if key in other.model_fields:
+                file.fault((*path, key), f"'{key}' belongs into `{name}:`", key=True)
+                del section[key]
+                break
 
 
 def _keep_text(channel: Section) -> None:

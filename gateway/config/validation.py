@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.analysis.settings import NAME
 from gateway.config.meant import meant
 from gateway.errors import Fault
 from gateway.yamlfile.document import Document, Items, Misread, Path_, Section
@@ -137,7 +138,10 @@ def repair(cls: type[S], section: Mapping[str, Any]) -> S | None:
     if any(e["type"] != "missing" or len(e["loc"]) != 1 for e in left):
         return None
     keys = known_keys(cls)
-    values = {keys[k]: v for k, v in kept.items() if k in keys}
+    values: dict[str, Any] = {}
+    for key, value in kept.items():
+        kind: Any = cls.model_fields[keys[key]].annotation
+        values[keys[key]] = TypeAdapter(kind).validate_json(json.dumps(value))
     values |= {keys[str(e["loc"][0])]: None for e in left}
     return cls.model_construct(**values)
 
@@ -157,6 +161,10 @@ def explain(
             real = (*real, details["ctx"]["discriminator"].strip("'"))
         at_path.setdefault(real, []).append(details)
     for real, found in at_path.items():
+        if all(d["type"] in _EXPECTED for d in found) and _is_entries_of_union(
+            cls, document, path, real
+        ):
+            continue  # entries are meant, whose own faults are told
         place = document.place(real)
         misread = document.bad.get((place.line, place.col))
         message = _message(found, document, real) if misread is None else None
@@ -203,7 +211,8 @@ def _key_fault(
     meaning = ""
     if owner is not None and key in known:
         text = owner.model_fields[known[key]].description or ""
-        meaning = f"; expected: {text[:1].lower()}{text[1:].rstrip('.')}"
+        first = text[:1] if text[1:2] == "/" else text[:1].lower()  # A/B stays
+        meaning = f"; expected: {first}{text[1:].rstrip('.')}"
     return place.fault(f"'{key}' is missing{meaning}")
 
 
@@ -220,6 +229,19 @@ def _model_at(cls: type[BaseModel], value: Any, path: Path_) -> type[BaseModel] 
             field = model.model_fields.get(known_keys(model).get(str(part), ""))
             at = field.annotation if field is not None else None
     return _model_in(at, value)
+
+
+def _is_entries_of_union(
+    cls: type[BaseModel], document: Document, path: Path_, real: Path_
+) -> bool:
+    """Whether there are entries at ``real``, which may have them beside other kinds of value."""
+    if not isinstance(document.value(real), dict) or len(real) == len(path):
+        return False
+    *outer, key = real[len(path) :]
+    owner = _model_at(cls, document.value(path), tuple(outer))
+    field = owner.model_fields.get(known_keys(owner).get(str(key), "")) if owner else None
+    kinds = get_args(_bare(field.annotation)) if field is not None else ()
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
 
 
 def _bare(annotation: Any) -> Any:
@@ -277,6 +299,14 @@ def _message(found: Collection[ErrorDetails], document: Document, path: Path_) -
     if kind == "string_too_short":
         least = context["min_length"]
         return "the text is empty" if least == 1 else f"expected at least {least} characters"
+    if kind in ("too_long", "too_short") and isinstance(value, list | dict):
+        least, most = context.get("min_length"), context.get("max_length")
+        some = f"at least {least}" if most is None else f"at most {most}"
+        return (
+            f"expected {some} {'entry' if some.endswith(' 1') else 'entries'}, found {len(value)}"
+        )
+    if kind == "string_pattern_mismatch" and context["pattern"] == NAME:
+        return f"{describe(value, text)} has the wrong form; expected letters, digits and _"
     if kind == "string_pattern_mismatch":
         return f"{describe(value, text)} has the wrong form; expected {context['pattern']}"
     return f"{details['msg']}; found {describe(value, text)}"

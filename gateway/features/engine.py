@@ -18,6 +18,9 @@ _LOWEST = 2
 
 _ORDER_TOLERANCE = 0.01
 
+_ORDER_LINES = 3
+"""Lines from one order to the next at least, or the lobe of one is read for the other."""
+
 _ROWS = 8
 """Channels at a time: their arrays stay in a core's cache, and the FFT fills its vectors."""
 
@@ -81,7 +84,7 @@ class Engine:
         ``older`` [C, a] and ``newer`` [C, b] are the two pieces of a ring buffer, a + b = N, of
         whose hops ``moments`` has the sums. NaN where a feature has no value: no speed, a line
         beyond the envelope's spectrum, a signal that is zero throughout, a sample that is not
-        finite.
+        finite, a square that float32 cannot hold.
         """
         channels = older.shape[0]
         out = np.full((channels, len(self.names)), np.nan)
@@ -101,6 +104,7 @@ class Engine:
                 self._envelope = moments.envelope.spectrum
             if self.spec.has_speed and speed_hz is not None and 0.0 < speed_hz < math.inf:
                 self._shaft(speed_hz, out)
+        out[np.isinf(out)] = np.nan  # beyond float32, or a ratio to zero
         return out
 
     def spectrum(self, channel: int) -> tuple[Array, Array]:
@@ -180,11 +184,20 @@ class Engine:
         out[:, column] = speed_hz
         power = self._power[: len(out)]
         for i, order in enumerate(ORDERS, 1):
-            centre = order * speed_hz / self.spec.line_hz
-            tolerance = max(2.0, _ORDER_TOLERANCE * centre)
-            low, high = max(math.ceil(centre - tolerance), 1), math.floor(centre + tolerance)
-            if high < power.shape[1]:
-                largest = np.sqrt(power[:, low : high + 1].max(axis=1))
-                out[:, column + i] = largest * self._to_amplitude
+            if speed_hz >= _ORDER_LINES * self.spec.line_hz:
+                largest = _peak(power, order * speed_hz / self.spec.line_hz)
+                out[:, column + i] = np.sqrt(largest) * self._to_amplitude
         if self._lines is not None and self._envelope is not None:
             self._lines.find(self._envelope[: len(out)], speed_hz, out[:, self._lines_from :])
+
+
+def _peak(power: Array, centre: float) -> Array:
+    """The largest peak [C] near a line; where there is none, or only a flank, the line itself."""
+    tolerance = max(2.0, _ORDER_TOLERANCE * centre)
+    low, high = max(math.ceil(centre - tolerance), _LOWEST), math.floor(centre + tolerance)
+    if high + 2 > power.shape[1]:
+        return np.full(len(power), np.nan)
+    inside = power[:, low : high + 1]
+    rises = (inside >= power[:, low - 1 : high]) & (inside >= power[:, low + 1 : high + 2])
+    largest: Array = np.where(rises, inside, np.float32(-1.0)).max(axis=1)
+    return np.where(largest < 0, inside[:, round(centre) - low], largest)

@@ -20,12 +20,15 @@ class Envelope:
     A (1 + m cos) gives lines of 2 m A^2 and m^2 A^2 / 2.
 
     The envelope lies ``delay`` samples behind the stream. Before the first hop the signal is taken
-    as its own mirror image. ValueError where the spec has no envelope.
+    as its own mirror image, which a window holds until ``settling`` hops more than its own came.
+    ValueError where the spec has no envelope.
     """
 
     def __init__(self, spec: Spec, channels: int) -> None:
         plan = reduction(spec)
         self.delay = plan.side
+        self.settling = -(-2 * plan.side // plan.hop)
+        """Hops after a hop, or the stream's start, whose envelope depends on what is before it."""
         self.lines = int(plan.limit_hz / spec.line_hz) + 1
         """Lines of the spectrum, from zero; as far apart as those of the window's spectrum."""
         self._hop, self._hops, self._pushed = plan.hop, spec.hops, 0
@@ -59,10 +62,10 @@ class Envelope:
         self._pushed = 0
         self._skip = self._touched
 
-    def push(self, block: Array, finite: Array) -> None:
-        """Take the next hop, float32 or float64 [C, H]; ``finite`` [C]: whether all samples are."""
-        all_finite = bool(finite.all())
-        if not all_finite:
+    def push(self, block: Array, known: Array) -> None:
+        """Take the next hop, float32 or float64 [C, H]; ``known`` [C]: whether its envelope is."""
+        all_known = bool(known.all())
+        if not all_known:
             # they shall not stay: the next hop's transform has samples of this one
             block = np.where(np.isfinite(block), block, self._pivot)
         segment, before = self._segment, 2 * self.delay
@@ -93,9 +96,9 @@ class Envelope:
         kept = scipy.fft.irfft(lines, self._out, axis=-1)[:, self._kept]
         size = kept.shape[1]
         self._ring[:, at * size : (at + 1) * size] = kept
-        if not all_finite:
-            self._ring[~finite, at * size] = self._sum[~finite, at] = np.nan
-            self._top[~finite, at] = np.nan
+        if not all_known:
+            self._ring[~known, at * size] = self._sum[~known, at] = np.nan
+            self._top[~known, at] = np.nan
         self._pushed += 1
 
     def transform(self, rms: Array, peak: Array) -> None:

@@ -108,7 +108,8 @@ class Lines:
         on_left = np.maximum(np.ceil(centres - inner) - left, 0)
         right = np.floor(centres + inner) + 1
         size = on_left + np.maximum(np.minimum(np.floor(centres + outer), lines - 1) - right + 1, 0)
-        self._lost = (low > high) | (high + 2 > lines) | (size < _FEWEST)
+        self._lost = np.rint(centres) < _FIRST + 1
+        self._lost |= (low > high) | (high + 2 > lines) | (size < _FEWEST)
         size[self._lost] = 0
         high[self._lost] = low[self._lost] = _FIRST + 1
         n = np.arange(max(int(size.max()), 1))

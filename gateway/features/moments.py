@@ -42,22 +42,32 @@ class Moments:
         self._work: Array = np.empty((2, channels, 0))
         self.envelope = Envelope(spec, channels) if spec.envelope_hz is not None else None
         """The squared envelope of the same hops."""
+        self.settling = 0 if self.envelope is None else self.envelope.settling
+        """Hops more than its own until a window of the envelope is of this stream alone."""
+        self._spoilt = np.zeros(channels, np.intp)
 
     @property
     def full(self) -> bool:
         """Whether the last K hops are there, none older than the last reset."""
         return self._pushed >= self._hops
 
+    @property
+    def settled(self) -> bool:
+        """Whether also the window of the envelope, which lies behind, begins after the reset."""
+        return self._pushed >= self._hops + self.settling
+
     def reset(self) -> None:
         """Forget all hops, as after a gap."""
         self._pushed = 0
+        self._spoilt[:] = 0
         if self.envelope is not None:
             self.envelope.reset()
 
     def push(self, block: Array) -> None:
         """Take the next hop: float32 or float64 [C, H].
 
-        A sample that is not finite makes all of its channel NaN while the hop is in the window.
+        A sample that is not finite makes all of its channel NaN while the hop is in the window, and
+        one whose envelope it has touched.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             self._push(block)
@@ -70,8 +80,10 @@ class Moments:
         y, y2 = self._work
         np.copyto(y, block)
         total = np.add.reduce(y, axis=1)
-        finite = np.isfinite(total)
-        total[~finite] = np.nan
+        self._spoilt[~np.isfinite(total)] = 1 + self.settling
+        known = self._spoilt == 0
+        total[~known] = np.nan
+        self._spoilt[~known] -= 1
         pivot = (total / samples).astype(np.float32).astype(np.float64)
         y -= pivot[:, None]
         np.multiply(y, y, out=y2)
@@ -84,7 +96,7 @@ class Moments:
             np.einsum("ij,ij->i", a, b, out=self._sums[power, :, at])
         self._pushed += 1
         if self.envelope is not None:
-            self.envelope.push(block, finite)
+            self.envelope.push(block, known)
 
     @property
     def means(self) -> Array:

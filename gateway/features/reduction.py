@@ -22,9 +22,6 @@ from gateway.model import Array
 LIMIT_HZ = 1500.0
 """Highest frequency of the envelope's spectrum: three harmonics of an inner race at 3600 rpm."""
 
-_EDGE_HZ = 200.0
-"""Width of the edges of the band; they lie outside of it, but below half the rate."""
-
 _ATTENUATION_DB = 90.0
 """Of both filters beyond their edges; their ripple in the band is then 3e-5."""
 
@@ -110,8 +107,7 @@ def reduction(spec: Spec) -> Reduction:
 
 def _reductions(spec: Spec, low_hz: float, high_hz: float) -> Iterator[Reduction]:
     rate, hop = spec.rate_hz, spec.hop
-    edge = min(_EDGE_HZ, 0.4 * low_hz)
-    high_hz = min(high_hz, rate / 2 - edge)
+    edge = spec.envelope_edge_hz
     limit = min(LIMIT_HZ, high_hz - low_hz)
     for grain in range(1, _COARSEST + 1):
         if hop % grain:

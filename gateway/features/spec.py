@@ -23,6 +23,9 @@ In windows of 1 s of sound machines (Case Western 97, IMS test 2, MFS Normal) no
 harmonics in a row above 6.6, and every recorded race fault has two above 14 at the bearing itself.
 """
 
+ENVELOPE_EDGE_HZ = 200.0
+"""Width of the edges of the envelope's band; they lie outside of it, but below half the rate."""
+
 _FEWEST_BINS = 32
 
 
@@ -72,6 +75,13 @@ class Spec:
             self._check(f"band {name}", low, high, 1)
         if self.envelope_band_hz is not None:
             self._check("envelope_band_hz", *self.envelope_band_hz, _FEWEST_BINS)
+            low, high = self._below_edge(*self.envelope_band_hz)
+            if (high - low) / self.line_hz < _FEWEST_BINS:
+                raise ValueError(
+                    f"envelope_band_hz {low:g} to {self.envelope_band_hz[1]:g} Hz; expected at "
+                    f"least {_FEWEST_BINS} lines of it below {high:g} Hz, where the filter's edge "
+                    "up to half the rate begins"
+                )
         if not 0.0 <= self.slip <= 0.1:
             raise ValueError(f"slip {self.slip:g}; expected 0 to 0.1")
         if not 1 <= self.harmonics <= 10:
@@ -98,16 +108,24 @@ class Spec:
     def envelope_hz(self) -> tuple[float, float] | None:
         """The envelope's band; None where the rate leaves none above 500 Hz."""
         if self.envelope_band_hz is not None:
-            return self.envelope_band_hz
-        top = self.rate_hz / 2
-        wide = (top - ENVELOPE_FROM_HZ) / self.line_hz >= _FEWEST_BINS
-        return (ENVELOPE_FROM_HZ, top) if wide else None
+            return self._below_edge(*self.envelope_band_hz)
+        low, high = self._below_edge(ENVELOPE_FROM_HZ, self.rate_hz / 2)
+        return (low, high) if (high - low) / self.line_hz >= _FEWEST_BINS else None
+
+    @property
+    def envelope_edge_hz(self) -> float:
+        """Width of the edges of the envelope's band."""
+        low = ENVELOPE_FROM_HZ if self.envelope_band_hz is None else self.envelope_band_hz[0]
+        return min(ENVELOPE_EDGE_HZ, 0.4 * low)
 
     def bins(self, low_hz: float, high_hz: float) -> slice:
         """The lines of the spectrum from ``low_hz`` to ``high_hz``, both ends included."""
         first = math.ceil(low_hz / self.line_hz * (1 - 1e-9))
         last = math.floor(high_hz / self.line_hz * (1 + 1e-9))
         return slice(first, min(last, self.samples // 2) + 1)
+
+    def _below_edge(self, low_hz: float, high_hz: float) -> tuple[float, float]:
+        return low_hz, min(high_hz, self.rate_hz / 2 - self.envelope_edge_hz)
 
     def _check(self, what: str, low: float, high: float, fewest: int) -> None:
         top = self.rate_hz / 2

@@ -66,12 +66,14 @@ FEATURES: tuple[Feature, ...] = (
             "RMS of the envelope in envelope_band_hz (all above 500 Hz)", _RANDALL,
             "power", "envelope"),
     Feature("envelope_peak", "{unit}",
-            "largest value of that envelope", _RANDALL, "linear", "envelope"),
+            "largest sample of that envelope, whose reduced rate may miss a tenth of a peak of "
+            "noise", _RANDALL, "linear", "envelope"),
     Feature("speed_hz", "Hz", "turns of the shaft per second that orders and lines are based on",
             "given by the configuration or a live tag", "linear", "speed"),
     Feature("order_{h}", "{unit}",
-            "largest amplitude (peak) within 2 lines or 1 % of that multiple of the speed, "
-            "whichever is more", "ISO 13373-2, frequency domain", "power", "speed"),
+            "amplitude of the largest peak within 2 lines or 1 % of that multiple of the speed, "
+            "whichever is more; where there is none, of the line next to it; none where orders are "
+            "less than 3 lines apart", "ISO 13373-2, frequency domain", "power", "speed"),
     Feature("{line}_hz", "Hz",
             "frequency of the largest peak of the squared envelope's spectrum within `slip` "
             "(2 %, at least 2 lines) of the calculated one, interpolated; where there is no "

@@ -25,6 +25,9 @@ def analyse(x: Array, spec: Spec, speed_hz: float | None = None) -> list[dict[st
 def windows(x: Array, engine: Engine, speed_hz: float | None = None) -> Array:
     """The same as a float64 array [windows, F] from an engine of the caller's, which keeps the
     last window's spectra.
+
+    The first window has no past: where the stream of a machine waits for it, its envelope begins
+    here with the mirror image of the first samples, some 50 ms under the foot of the Hann window.
     """
     spec = engine.spec
     if x.ndim != 1:
@@ -34,11 +37,12 @@ def windows(x: Array, engine: Engine, speed_hz: float | None = None) -> Array:
             f"{len(x)} samples are less than one window of {spec.samples}"
             f" ({spec.samples / spec.rate_hz:g} s)"
         )
+    x = np.ascontiguousarray(x, np.float32)  # as the samples of a stream are kept
     moments = Moments(spec, 1)
     rows = []
     for end in range(spec.hop, len(x) + 1, spec.hop):
         moments.push(x[None, end - spec.hop : end])
         if moments.full:
-            window = np.ascontiguousarray(x[None, end - spec.samples : end], np.float32)
+            window = x[None, end - spec.samples : end]
             rows.append(engine.compute(window, window[:, :0], moments, speed_hz)[0])
     return np.array(rows)

@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from gateway.model import Array
 from gateway.recordings.source import MAX_BYTES, Source, Track, numbered
 
-RATE_KEYS = ("rate_hz", "sample_rate_hz", "sample_rate", "fs_hz", "fs")
+RATE_KEYS = ("rate_hz", "sample_rate_hz", "sample_rate", "sampling_rate", "rate", "fs_hz", "fs")
 """A single number of this name in an `.npz` is the rate of all its arrays."""
 
 UNIT_KEY = "unit"

@@ -27,6 +27,8 @@ def open_tdms(path: Path) -> Source:
     tracks: dict[str, Track] = {}
     where: dict[str, tuple[str, str]] = {}
     with library.TdmsFile.read_metadata(path) as file:
+        if file.file_status.incomplete_final_segment:
+            raise ValueError("it is cut off: its last segment is not complete")
         for group in file.groups():
             for channel in group.channels():
                 if len(channel) and np.dtype(channel.dtype).kind in "iuf":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,8 @@ def open_csv(path: Path) -> Source:
     that rises in even steps, is the time in seconds and gives the rate. A unit may stand in the
     name: ``acc [g]``. A line that begins with ``#`` is a remark.
     """
-    head = list(itertools.islice(_lines(path), _LINES))
+    with contextlib.closing(_lines(path)) as lines:
+        head = list(itertools.islice(lines, _LINES))
     layout = _layout(head)
     first = _parse(head[layout.skip :], layout, layout.skip)
     layout = _with_time(layout, first)
@@ -61,11 +63,12 @@ def open_csv(path: Path) -> Source:
             raise ValueError(f"more than {MAX_BYTES:,} bytes of text are too many")
         keep = [columns[name], *([] if layout.time is None else [layout.time])]
         parts = []
-        lines = itertools.islice(_lines(path), layout.skip, None)
         number = layout.skip
-        while block := list(itertools.islice(lines, _LINES)):
-            parts.append(_parse(block, layout, number)[:, keep])
-            number += len(block)
+        with contextlib.closing(_lines(path)) as all_lines:
+            lines = itertools.islice(all_lines, layout.skip, None)
+            while block := list(itertools.islice(lines, _LINES)):
+                parts.append(_parse(block, layout, number)[:, keep])
+                number += len(block)
         values = np.concatenate(parts)
         if layout.time is not None:
             whole_hz = _rate(values[:, 1] * layout.time_s)
@@ -76,11 +79,14 @@ def open_csv(path: Path) -> Source:
     return Source(tracks, read)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Generator[str]:
     with path.open(encoding="utf-8-sig", errors="strict") as file:
-        for line in file:
-            if (text := line.strip()) and not text.startswith("#"):
-                yield text
+        try:
+            for line in file:
+                if (text := line.strip()) and not text.startswith("#"):
+                    yield text
+        except UnicodeDecodeError as error:
+            raise ValueError("it is not UTF-8 text; save it with that encoding") from error
 
 
 def _layout(head: list[str]) -> _Layout:

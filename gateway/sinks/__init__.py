@@ -72,9 +72,20 @@ class RemoteSink(Sink):
         SinkUnavailable: keep and retry. TooLarge: split. Rejected: refused for good.
         """
 
+    def pieces(self, body: bytes, format: str) -> list[bytes]:
+        """What to send one after another instead of a payload; mostly just itself.
+
+        So that a part which the sink is known to refuse does not take the rest with it. Each
+        piece stays as it is when asked again.
+        """
+        return [body]
+
     @abstractmethod
-    def split(self, body: bytes, format: str) -> list[bytes]:
-        """The payload in two halves, or just itself where it is a single row."""
+    def split(self, body: bytes, format: str, words: str = "") -> list[bytes]:
+        """A payload in smaller ones that say the same, or just itself where there are none.
+
+        ``words``: what the sink refused it with; empty where it was too much at once.
+        """
 
 
 class DurableSink(Sink):

@@ -1,9 +1,15 @@
-"""What a delivery may ask of a payload that was refused."""
+"""What a delivery may ask of a payload that was refused, and how a sink says that it is slow."""
 
 from __future__ import annotations
 
 import zlib
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from gateway.errors import SinkUnavailable
+
+
+class TooSlow(SinkUnavailable):
+    """The time was up while the payload was under way: less at once may get through."""
 
 
 class Described(NamedTuple):
@@ -13,14 +19,19 @@ class Described(NamedTuple):
     table: str
     time_ns: int
     values: int
+    column: str | None = None
+    """The one column that it holds; None: it holds several, or none."""
 
 
 @runtime_checkable
 class Describes(Protocol):
-    """A sink that can say what a payload of one line is about."""
+    """A sink that can say what its lines are about."""
 
     def describe(self, body: bytes, format: str) -> Described:
-        """Device, table, time and number of values of the line."""
+        """Device, table, time, number of values and column of a payload of one line."""
+
+    def describe_each(self, body: bytes, format: str) -> list[tuple[bytes, Described]]:
+        """Each line of a payload; empty where the payload is none of the sink's own."""
 
 
 def plain_body(body: bytes, format: str) -> bytes:

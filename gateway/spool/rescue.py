@@ -44,6 +44,7 @@ def rescue(
         expected.pop(batch_id, None)
     there = segment.path.exists()
     aside = segment.set_aside(time.time_ns()) if there else _newest_aside(segment)
+    segment.drop_logs()
     ids = set(expected)
     with suppress(sqlite3.Error, OSError):
         ids.update(aside.after(0, 1_000_000))
@@ -77,6 +78,19 @@ def _prune(folder: Path) -> None:
         for suffix in ("", "-wal", "-shm"):
             with suppress(OSError):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def told_now(notes: Iterable[Note], last_ns: Mapping[tuple[str, str], int]) -> list[Note]:
+    """Notes that are to be told at a start.
+
+    ``last_ns``: the last time stored of each table. Of an interruption after which nothing was
+    stored yet, the first new row tells, and then for longer.
+    """
+    return [
+        note
+        for note in notes
+        if note[0] != "unclean_stop" or last_ns.get(note[1][:2]) != note[1].first_ns - 1
+    ]
 
 
 class LossNotes:

@@ -63,6 +63,7 @@ class Segment:
         """Monotonic time of the last write; before a restart, reckoned from the file's time."""
         self._next_id = 1
         self._db: sqlite3.Connection | None = None
+        self._inode = 0
 
     def create(self) -> None:
         """A new, empty database."""
@@ -78,10 +79,29 @@ class Segment:
             # a small log: little is lost with it when it is damaged
             db.execute("PRAGMA wal_autocheckpoint=200")
             db.execute("PRAGMA journal_size_limit=1000000")
+            self._inode = self.path.stat().st_ino
         except BaseException:
             db.close()
             raise
         return db
+
+    def vanished(self) -> bool:
+        """Whether its file was deleted or replaced under us: what is written then goes nowhere."""
+        try:
+            inode = self.path.stat().st_ino
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # the disk is ill, which is another matter
+        return self._db is not None and inode != self._inode
+
+    def open_batches(self) -> dict[int, Stored]:
+        """All that the open connection still reads, even of a file without a name."""
+        if self._db is None:
+            return {}
+        with suppress(sqlite3.Error):
+            return dict(self.salvage(self.after(0, 1_000_000)))
+        return {}
 
     @property
     def untaken(self) -> int:
@@ -181,6 +201,12 @@ class Segment:
             with suppress(FileNotFoundError):
                 old.rename(new)
         return aside
+
+    def drop_logs(self) -> None:
+        """The log of a file that is gone must not be taken for that of the next one."""
+        self.close()
+        for path in _with_logs(self.path)[1:]:
+            path.unlink(missing_ok=True)
 
     def size(self) -> int:
         """Bytes on disk, log and manifest included."""

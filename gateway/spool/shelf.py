@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from gateway.losses import Cause
@@ -248,13 +249,24 @@ class Shelf:
         segment.rows = sum(span.rows for spans in pending.values() for span in spans)
         segment.surveyed = True
 
-    def rescue(self, segment: Segment, error: str) -> bool:
+    def look(self) -> None:
+        """Notice files that were deleted under us, and write them anew."""
+        for segment in list(self.segments):
+            if segment.vanished():
+                held = segment.open_batches()
+                error = f"{segment.path.name} was deleted by somebody; it is written anew"
+                self.rescue(segment, error, held)
+
+    def rescue(
+        self, segment: Segment, error: str, held: Mapping[int, Stored] = MappingProxyType({})
+    ) -> bool:
         """Put a damaged segment aside, keep what can be read, report the rest as lost."""
         if self._current is segment:
             self._seal()
         self._on_error(error)
         taken = {i: self._batches.get((segment.number, i)) for i in segment.taken}
-        memory = {i: batch.stored for i, batch in taken.items() if batch is not None}
+        memory = {i: stored for i, stored in held.items() if i not in segment.done}
+        memory |= {i: batch.stored for i, batch in taken.items() if batch is not None}
         try:
             kept, lost = rescue(segment, memory)
         except (sqlite3.Error, OSError) as failure:

@@ -23,7 +23,7 @@ from gateway.driver import Settings
 from gateway.errors import GatewayError
 from gateway.losses import Cause, Loss
 from gateway.spool.manifest import Span, sync_folder
-from gateway.spool.rescue import LossNotes
+from gateway.spool.rescue import LossNotes, Note, told_now
 from gateway.spool.segment import Segment, Stored
 from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, all_segments
 
@@ -120,7 +120,7 @@ class Spool:
             self.interrupted = {k: ns for s in self._shelves.values() for k, ns in s.last.items()}
         self._stopped.unlink(missing_ok=True)
         sync_folder(self.folder)
-        for cause, span, detail in self._notes.load():
+        for cause, span, detail in told_now(self._notes.load(), self.interrupted):
             self.lost(cause, span, detail)
 
     def close(self, *, clean: bool) -> None:
@@ -133,6 +133,10 @@ class Spool:
             with suppress(OSError):
                 self._stopped.touch()
                 sync_folder(self.folder)
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """Losses on disk before their rows are: the next start tells of them. Never raises."""
+        self._notes.add(notes)
 
     def begin_round(self) -> None:
         """Before rows are taken from the hub: losses noted so far are among them as rows."""
@@ -242,6 +246,7 @@ class Spool:
         ``idle``: nothing was stored in this round, so deletions have nothing to ride with.
         """
         for shelf in self._shelves.values():
+            shelf.look()
             shelf.tidy(idle=idle)
             shelf.survey_one()
             for segment in list(shelf.segments):

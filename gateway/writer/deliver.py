@@ -12,16 +12,21 @@ from typing import NamedTuple
 from gateway.errors import Rejected, SinkUnavailable, TooLarge
 from gateway.health import Heartbeats
 from gateway.sinks import RemoteSink
-from gateway.sinks.payload import Described, Describes, plain_body
-from gateway.spool.manifest import Span, merge_spans
+from gateway.sinks.payload import Describes, TooSlow, plain_body
+from gateway.spool.manifest import Span
 from gateway.spool.shelf import Batch
 from gateway.writer.deadletters import DeadLetters
 from gateway.writer.lanes import Lanes
+from gateway.writer.pace import Pace
+from gateway.writer.tally import Refused, Tally
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 MAX_RETRY_AFTER_S = 300.0
+STILL_S = 600.0
+"""Refused again within this time: it is still the same refusal."""
+MAX_KNOWN = 1_000
 
 
 class Backoff(NamedTuple):
@@ -50,7 +55,7 @@ class Deliverer:
         lanes: Lanes,
         letters: DeadLetters,
         on_rejected: Callable[[list[Span], str], None],
-        on_recovered: Callable[[], None],
+        on_doubt: Callable[[], None],
         heartbeats: Heartbeats,
         backoff: Backoff,
     ) -> None:
@@ -59,18 +64,23 @@ class Deliverer:
         self.rows_stored = 0
         self.rows_rejected = 0
         self.values_stored = 0
+        self.values_rejected = 0
         self.last_stored_s: float | None = None
         self._name = name
         self._sink = sink
         self._lanes = lanes
         self._letters = letters
         self._on_rejected = on_rejected
-        self._on_recovered = on_recovered
+        self._on_doubt = on_doubt
+        """Called where something that is written only on change may not be stored."""
         self._heartbeats = heartbeats
         self._backoff = backoff
-        self._request_s = 2.0 * float(getattr(sink.config, "timeout_s", 10.0)) + 30.0
+        timeout_s = float(getattr(sink.config, "timeout_s", 10.0))
+        self._request_s = 2.0 * timeout_s + 30.0
+        self._pace = Pace(timeout_s)
         self._finish = threading.Event()
         self._failures = 0
+        self._refused_s: dict[tuple[str, str, frozenset[str]], float] = {}
         self._lost_at = 0.0
         self._in_hand: Batch | None = None
 
@@ -97,9 +107,10 @@ class Deliverer:
                         return
                     continue
                 self._in_hand = batch
+                tally = Tally(batch.stored.spans)
                 while True:
                     try:
-                        sent = self._send(batch, beat)
+                        sent = self._send(batch, tally, beat)
                         break
                     except Exception as error:  # must not end the thread, nor lose the batch
                         if not self._our_fault(error, beat):
@@ -112,37 +123,65 @@ class Deliverer:
             self._letters.close()
             self._heartbeats.forget(beat)
 
-    def _send(self, batch: Batch, beat: str) -> bool:
+    def _send(self, batch: Batch, tally: Tally, beat: str) -> bool:
         """Send all of a batch; False where the end came before."""
-        stored = batch.stored
-        refused: list[Described] = []
-        words = ""
+        format_ = batch.stored.format
         while batch.unsent and not batch.cancelled:
             body = batch.unsent[-1]
+            if self._divide(batch, self._pieces(body, format_)):
+                continue
             self._heartbeats.beat(beat, self._request_s)
+            begun_s = time.monotonic()
             try:
-                self._sink.deliver(body, stored.format)
+                self._sink.deliver(body, format_)
             except SinkUnavailable as error:
+                if isinstance(error, TooSlow):
+                    self._slower(len(body))
                 if not self._wait(error, beat):
                     return False
                 continue
-            except (TooLarge, Rejected) as error:
+            except TooLarge as error:
                 self._recovered()  # it answers
-                halves = self._sink.split(body, stored.format)
-                batch.unsent[-1:] = reversed(halves)
-                if len(halves) > 1:
+                self._pace.too_large(len(body))
+                if self._divide(batch, self._sink.split(body, format_)):
                     continue
-                words = str(error) or type(error).__name__
-                refused.append(self._refuse(batch, body, words))
+                self._refuse(batch, tally, body, str(error) or "too large")
+            except Rejected as error:
+                self._recovered()
+                words = str(error) or "refused"
+                if self._divide(batch, self._sink.split(body, format_, words)):
+                    continue
+                self._refuse(batch, tally, body, words)
             except Exception as error:
                 if not self._our_fault(error, beat):
                     return False
                 continue
             else:
                 self._recovered()
+                self._pace.stored(len(body), time.monotonic() - begun_s)
             batch.unsent.pop()
-        self._count(batch, refused, words)
+        self._count(batch, tally)
         return True
+
+    def _pieces(self, body: bytes, format_: str) -> list[bytes]:
+        """What goes one after another instead of a payload; mostly just itself."""
+        pieces = self._sink.pieces(body, format_)
+        if len(pieces) == 1 and not self._pace.fits(len(body)):
+            return self._sink.split(body, format_)
+        return pieces
+
+    @staticmethod
+    def _divide(batch: Batch, pieces: list[bytes]) -> bool:
+        """Send those instead of the next one; False where that is what it was."""
+        if len(pieces) > 1:
+            batch.unsent[-1:] = reversed(pieces)
+        return len(pieces) > 1
+
+    def _slower(self, size: int) -> None:
+        if self._pace.too_slow(size):
+            limit = self._pace.limit_bytes
+            text = "sink %s: %d bytes were too much at once; next time at most %s"
+            log.info(text, self._name, size, limit, extra={"sink": self._name, "bytes": limit})
 
     def _our_fault(self, error: Exception, beat: str) -> bool:
         """The batch is kept and tried again; False where the thread is to end."""
@@ -151,29 +190,55 @@ class Deliverer:
             log.error("fault in sink %s", self._name, extra=extra, exc_info=error)
         return self._wait(SinkUnavailable(f"fault: {error!r}", operator=True), beat)
 
-    def _refuse(self, batch: Batch, body: bytes, words: str) -> Described:
-        format_ = batch.stored.format
-        line = plain_body(body, format_)
-        if not self._letters.add(line, words):
-            extra = {"sink": self._name, "line": line[:500].decode(errors="replace")}
-            log.error("sink %s: a dead letter could not be kept", self._name, extra=extra)
+    def _refuse(self, batch: Batch, tally: Tally, body: bytes, words: str) -> None:
+        """Keep what was refused as dead letters, and note it."""
+        stored = batch.stored
+        found = []
         if isinstance(self._sink, Describes):
-            return self._sink.describe(body, format_)
-        device, table, _, first_ns, _ = batch.stored.spans[0]
-        return Described(device, table, first_ns, 1)
+            found = self._sink.describe_each(body, stored.format)
+        lines = [line for line, _ in found] or [plain_body(body, stored.format)]
+        if not self._letters.add_all(lines, words):
+            extra = {"sink": self._name, "line": lines[0][:500].decode(errors="replace")}
+            text = "sink %s: %d dead letters could not be kept"
+            log.error(text, self._name, len(lines), extra=extra)
+        if found:
+            tally.add((about for _, about in found), words)
+        else:
+            tally.add_all(stored.rows, stored.values, words)
 
-    def _count(self, batch: Batch, refused: list[Described], words: str) -> None:
+    def _count(self, batch: Batch, tally: Tally) -> None:
         stored = batch.stored
         if batch.cancelled and batch.unsent:
             return
-        self.rows_stored += max(0, stored.rows - len(refused))
-        self.values_stored += max(0, stored.values - sum(r.values for r in refused))
-        if len(refused) < stored.rows:
+        for refused in tally.refused():
+            self._on_rejected([refused.span], refused.words)
+            if self._is_new(refused):
+                self._on_doubt()
+        # a row of which a column was refused is not one that is stored; and a batch without
+        # rows holds dead letters, which were counted when they were refused first
+        rejected = min(tally.rows, stored.rows)
+        values = min(tally.values, stored.values)
+        self.rows_stored += stored.rows - rejected
+        self.values_stored += stored.values - values
+        self.rows_rejected += rejected
+        self.values_rejected += values
+        if values < stored.values or not tally.rows:
             self.last_stored_s = time.monotonic()
-        if refused:
-            self.rows_rejected += len(refused)
-            spans = merge_spans(Span(r.device, r.table, 1, r.time_ns, r.time_ns) for r in refused)
-            self._on_rejected(spans, words)
+
+    def _is_new(self, refused: Refused) -> bool:
+        """Whether what is written only on change may be lost with it.
+
+        A column that is refused again and again must not make every row a whole one.
+        """
+        if not refused.columns:
+            return True
+        key = (*refused.span[:2], refused.columns)
+        now = time.monotonic()
+        before_s = self._refused_s.get(key)
+        if len(self._refused_s) > MAX_KNOWN:
+            self._refused_s.clear()
+        self._refused_s[key] = now
+        return before_s is None or now - before_s > STILL_S
 
     def _wait(self, error: SinkUnavailable, beat: str) -> bool:
         """Note the failure and pause; False where the thread is to end."""
@@ -194,6 +259,6 @@ class Deliverer:
             extra = {"sink": self._name, "state": "good", "lost_s": away_s}
             log.info("sink %s is back after %s s", self._name, away_s, extra=extra)
             self._failures = 0
-            self._on_recovered()
+            self._on_doubt()
         self.error = None
         self.state = "good"

@@ -17,10 +17,11 @@ from gateway.model import Table
 from gateway.sinks import DurableSink, Selected
 from gateway.spool import LOSS_TABLE
 from gateway.spool.manifest import Span, merge_spans
-from gateway.spool.rescue import LossNotes
+from gateway.spool.rescue import LossNotes, Note, told_now
 from gateway.writer.alive import Alive
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import LastWords, told_in
+from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class Outlet(ABC):
         """Losses that the next start is to tell."""
         self.alive = alive
         self.last_words = LastWords()
+        self.letters: LetterBox | None = None
+        """What a remote sink refused; None where nothing can be refused."""
         self._faulty: set[Table] = set()
 
     def open(self) -> None:  # noqa: B027 - not every outlet has something to open
@@ -75,6 +78,10 @@ class Outlet(ABC):
     def interrupted(self) -> dict[tuple[str, str], int]:
         """After an unclean stop: the last stored time of each (device, table), ns; given once."""
         return {}
+
+    @abstractmethod
+    def note(self, notes: Sequence[Note]) -> None:
+        """Losses on disk before their rows are: the next start tells of them. Never raises."""
 
     def start_over(self) -> None:  # noqa: B027
         """Rows were lost, or the sink is back: what is only written on change goes again."""
@@ -158,8 +165,13 @@ class DirectOutlet(Outlet):
 
     def open(self) -> None:
         """Tell what an earlier run could not."""
-        for cause, span, detail in self._notes.load():
+        left = self._sink.left() if isinstance(self._sink, Remembers) else None
+        for cause, span, detail in told_now(self._notes.load(), left[1] if left else {}):
             self._lost(cause, span, detail)
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """In a file beside the sink's own."""
+        self._notes.add(notes)
 
     def interrupted(self) -> dict[tuple[str, str], int]:
         """What the sink found at its opening."""

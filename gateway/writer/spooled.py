@@ -21,6 +21,7 @@ from gateway.writer.deliver import Backoff, Deliverer
 from gateway.writer.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
 from gateway.writer.lastwords import told_in
 from gateway.writer.outlets import OWN_TABLES, Lost, Outlet, StartsOver, spans_of
+from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class SpooledOutlet(Outlet):
         self._telling: dict[Batch, list[Note]] = {}
         """Losses whose rows are in batches that are not on disk."""
         letters = DeadLetters(spool.folder / "dead_letters.db")
+        self.letters = self._box = LetterBox(letters, sink, spool, lost, ask)
         self._deliverer = Deliverer(
             name, sink, self._lanes, letters, self._rejected, reset, heartbeats, backoff
         )
@@ -60,6 +62,7 @@ class SpooledOutlet(Outlet):
     def open(self) -> None:
         """Open the spool and start to deliver."""
         self._try_open()
+        self._box.open()
         self._thread.start()
 
     def _try_open(self) -> None:
@@ -76,6 +79,10 @@ class SpooledOutlet(Outlet):
         found, self._spool.interrupted = self._spool.interrupted, {}
         return found
 
+    def note(self, notes: Sequence[Note]) -> None:
+        """Beside the spool."""
+        self._spool.note(notes)
+
     def start_over(self) -> None:
         """Rows were lost, or the sink is back."""
         if isinstance(self._sink, StartsOver):
@@ -90,6 +97,7 @@ class SpooledOutlet(Outlet):
         if not self._is_open:
             self._try_open()
         self._settle()
+        self._box.serve(spool_is_open=self._is_open)
         events = [s for s in rows if s.row.table.name.startswith(OWN_TABLES)]
         data = [s for s in rows if not s.row.table.name.startswith(OWN_TABLES)] if events else rows
         if data:
@@ -106,6 +114,7 @@ class SpooledOutlet(Outlet):
         done = self._lanes.take_finished()
         self._spool.settle(b.key for b in done if b.key is not None)
         for batch in done:
+            self._box.settled(batch)
             if batch.key is None:
                 self._unkept_rows -= batch.stored.rows
                 self._telling.pop(batch, None)
@@ -146,6 +155,8 @@ class SpooledOutlet(Outlet):
                     self._lost("spool_unwritable", span, self._spool.error[:200])
 
     def _rejected(self, spans: list[Span], words: str) -> None:
+        if self._box.is_replay(self._deliverer.in_hand):
+            return  # told when they were refused first
         self._reset()
         for span in spans:
             self._lost("rejected", span, words[:200])
@@ -160,6 +171,7 @@ class SpooledOutlet(Outlet):
         self._settle()
         in_hand = self._deliverer.in_hand
         self._drop_unkept([*self._lanes.unkept(), *([in_hand] if in_hand is not None else [])])
+        self._box.close()
         if self._is_open:
             self._spool.close(clean=True)
 
@@ -184,6 +196,7 @@ class SpooledOutlet(Outlet):
             "rows_rejected": deliverer.rows_rejected,
             "values_stored": deliverer.values_stored,
             **spool,
+            **self._box.status(),
             "pending_rows": spool["pending_rows"] + self._unkept_rows,
             "spool_age_s": round(now - min(known), 3) if known else None,
             "last_stored_s": None if last is None else round(now - last, 3),

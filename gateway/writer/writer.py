@@ -15,7 +15,7 @@ from pydantic import Field
 from gateway.driver import Settings
 from gateway.health import Heartbeats
 from gateway.hub import Subscription
-from gateway.losses import Cause, Loss
+from gateway.losses import COUNTED_APART, Cause, Loss
 from gateway.model import Row
 from gateway.sinks import DurableSink, RemoteSink, Selected, Sink
 from gateway.spool import LOSS_TABLE, Spool
@@ -24,6 +24,7 @@ from gateway.writer.deadband import Deadband
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import told_in
 from gateway.writer.outlets import OWN_TABLES, DirectOutlet, Outlet, spans_of
+from gateway.writer.replay import LetterBox
 from gateway.writer.spooled import SpooledOutlet
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,13 @@ class Writer:
     ) -> None:
         self.name = name
         self._type = sink.config.type
-        self._subscription = subscription
+        self.subscription = subscription
         self._config = config
         self._spool = spool
         self._on_loss = on_loss
         self._heartbeats = heartbeats or Heartbeats()
         self._deadband = Deadband()
+        self._handing_over = False
         self._reset = False
         self._start_over = False
         self._started_over_s = -math.inf
@@ -114,7 +116,7 @@ class Writer:
         """
         self._stop_at_s = time.monotonic() + deadline_s
         self._stop.set()
-        self._subscription.wake()
+        self.subscription.wake()
         if self._thread.ident is None:
             return True
         self._thread.join(deadline_s + 3.0)
@@ -126,10 +128,21 @@ class Writer:
             return False
         return True
 
+    @property
+    def letters(self) -> LetterBox | None:
+        """The dead letters of the sink; None where it refuses nothing."""
+        return self._outlet.letters
+
+    def hand_over(self, deadline_s: float) -> Subscription:
+        """Stop, and leave what is published meanwhile in the queue for a successor."""
+        self._handing_over = True
+        self.stop(deadline_s)
+        return self.subscription
+
     def status(self) -> dict[str, Any]:
         """How the sink does; durations are seconds ago. From any thread, no I/O."""
         status = self._outlet.status()
-        status["pending_rows"] += self._held_rows + len(self._subscription)
+        status["pending_rows"] += self._held_rows + len(self.subscription)
         return {
             "type": self._type,
             "rows_accepted": self._rows_accepted,
@@ -140,14 +153,14 @@ class Writer:
         }
 
     def _all_lost(self) -> int:
-        lost = self._rows_lost + self._subscription.dropped_rows
+        lost = self._rows_lost + self.subscription.dropped_rows
         return lost if self._spool is None else lost + self._spool.rows_lost
 
     def _want_reset(self) -> None:
         self._reset = True
 
     def _lost(self, cause: Cause, span: Span, detail: str) -> None:
-        if cause != "rejected":  # those are counted apart
+        if cause not in COUNTED_APART:
             self._rows_lost += span.rows
         if span.table == LOSS_TABLE:
             return  # the loss of a loss would be told in a row of the same kind, without end
@@ -166,12 +179,12 @@ class Writer:
         held: list[Row] = []
         flush_at = time.monotonic() + interval_s
         while True:
-            self._subscription.wait(max(0.0, flush_at - time.monotonic()))
+            self.subscription.wait(max(0.0, flush_at - time.monotonic()))
             self._heartbeats.beat(beat, interval_s + 30.0)
             stopping = self._stop.is_set()
             with self._no_end():
                 self._outlet.begin_round()
-            held += self._subscription.drain()
+            held += self.subscription.drain()
             self._held_rows = len(held)
             due = len(held) >= self._config.batch_rows or time.monotonic() >= flush_at
             if due or stopping:
@@ -182,7 +195,7 @@ class Writer:
                 self._held_rows = 0
             else:
                 self._guarded([])  # woken for backlog
-            if stopping and not len(self._subscription):
+            if stopping and not len(self.subscription):
                 break
         self._heartbeats.beat(beat, max(0.0, self._stop_at_s - time.monotonic()) + 30.0)
         with self._no_end():
@@ -206,7 +219,7 @@ class Writer:
     def _say_last_words(self) -> None:
         """What nobody takes any more, and losses whose rows are lost themselves."""
         words = self._outlet.last_words
-        rows = self._subscription.drain()
+        rows = [] if self._handing_over else self.subscription.drain()
         words.add(told_in(rows, self.name))
         for span in spans_of(Selected(row) for row in rows):
             if span.table == LOSS_TABLE:
@@ -286,10 +299,15 @@ class Writer:
                 continue
             interval_ns = table.interval_s * 1e9
             end_ns = self._outlet.alive.before_ns or 0
+            if not table.steady and end_ns:  # what came long before the end was stored
+                last_ns = max(last_ns, min(end_ns - within_ns, row.time_ns - 1))
             if not 0 < end_ns - last_ns < COMPARABLE_NS:
                 end_ns = last_ns + within_ns
             missing = int((row.time_ns - last_ns) / interval_ns - 0.5)
             at_most = min(missing, math.ceil((end_ns - last_ns) / interval_ns))
             if at_most > 0:
                 span = Span(table.device, table.key, at_most, last_ns + 1, row.time_ns - 1)
-                self._lost("unclean_stop", span, "at most; the gateway was not stopped cleanly")
+                detail = "at most; the gateway was not stopped cleanly"
+                # its row is on disk only after these rows are, and a kill may come in between
+                self._outlet.note([("unclean_stop", span, detail)])
+                self._lost("unclean_stop", span, detail)

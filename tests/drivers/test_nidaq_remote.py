@@ -118,6 +118,20 @@ def test_a_card_that_another_task_has_is_reserved(server: NiServer, driver: Nida
     assert_reads(driver)
 
 
+def test_two_gateways_never_share_a_task_by_its_name(server: NiServer, driver: NidaqDriver) -> None:
+    """As `gateway read` of a copied configuration beside the daemon would."""
+    assert_reads(driver)
+    copy = make(FOUR, block_s=BLOCK_S, grpc=f"localhost:{server.port}")
+    assert lost(copy, connecting=True) == "reserved"
+    block = driver.read_block()
+    assert (block.first, block.gap) == (3 * BLOCK, None)
+    assert is_exact(driver, block)
+    driver.close()
+    assert_reads(copy)
+    copy.close()
+    assert_reads(driver)
+
+
 def test_samples_that_a_server_tells_of_and_does_not_send_are_no_values(
     server: NiServer, driver: NidaqDriver
 ) -> None:

@@ -73,6 +73,11 @@ class _Program:
 
         until(ready, 20, f"{self._command[0]} to answer")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -111,6 +116,11 @@ class InfluxPeer:
         self._front = ThreadingHTTPServer(("127.0.0.1", self.port), Front)
         self._thread = threading.Thread(target=self._front.serve_forever, args=(0.02,))
         self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine, for a test that stops it."""
+        return self._influxd.pid
 
     def kill(self) -> None:
         """Both servers are gone at once, as in a power cut."""

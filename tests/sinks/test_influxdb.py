@@ -17,14 +17,11 @@ import numpy as np
 import pytest
 import yaml
 
-from gateway.hub import Hub
 from gateway.losses import Loss
 from gateway.model import Column, Row, Table, bad_row, make_parts
 from gateway.sinks import Selected
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
 from gateway.spool import Spool, SpoolConfig
-from gateway.writer import Writer, WriterConfig
-from gateway.writer.deliver import Backoff
 from tests.sims.influx_peer import (  # noqa: F401
     BUCKET,
     TOKEN,
@@ -34,59 +31,16 @@ from tests.sims.influx_peer import (  # noqa: F401
     victoria,
 )
 from tests.sims.row_pump import START_NS, STEP_NS
+from tests.sinks.influxkit import Gateway, gateway, wide_table  # noqa: F401
 from tests.support import ROOT, until
 
 pytestmark = pytest.mark.servers
-QUICK = Backoff(first_s=0.05, max_s=0.2, operator_s=0.1)
 
 
-class Gateway:
-    """Hub, writer and sink on one state folder; may be started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.losses: list[Loss] = []
-        self.token = folder / "token"
-        self.token.write_text(TOKEN + "\n")
-        self.token.chmod(0o600)
-
-    def start(self, url: str, **more: Any) -> Writer:
-        self.hub = Hub()
-        document = {"type": "influxdb", "url": url, "org": "plant", "bucket": BUCKET, **more}
-        document["token_file"] = str(self.token)
-        self.sink = InfluxSink("influx", InfluxConfig.model_validate(document), self.folder)
-        spool = Spool(self.folder / "spool", SpoolConfig(), "influx", self.losses.append)
-        config = WriterConfig(flush_interval_s=0.05)
-        subscription = self.hub.subscribe("influx")
-        self.writer = Writer(
-            "influx",
-            self.sink,
-            subscription,
-            config,
-            spool,
-            on_loss=self.losses.append,
-            backoff=QUICK,
-        )
-        self.writer.start()
-        return self.writer
-
-    def stop(self) -> None:
-        assert self.writer.stop(5.0)
-        self.sink.close()
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path)
-    yield made
-    made.stop()
-
-
-def wide_table(columns: int) -> Table:
-    return Table("wide", "d", [Column(f"c{i}", "f4") for i in range(columns)], [("device", "d")])
-
-
-def test_rows_pass_through_an_outage_exactly_once(gateway: Gateway, influx: InfluxPeer) -> None:  # noqa: F811
+def test_rows_pass_through_an_outage_exactly_once(
+    gateway: Gateway,  # noqa: F811
+    influx: InfluxPeer,  # noqa: F811
+) -> None:
     table = wide_table(450)
     writer = gateway.start(influx.url)
     values = np.random.default_rng(1).uniform(-1000, 1000, (300, 450)).astype("f4")
@@ -117,7 +71,10 @@ def test_rows_pass_through_an_outage_exactly_once(gateway: Gateway, influx: Infl
     assert gateway.losses == []
 
 
-def test_only_the_lines_that_conflict_are_refused(gateway: Gateway, influx: InfluxPeer) -> None:  # noqa: F811
+def test_only_the_lines_that_conflict_are_refused(
+    gateway: Gateway,  # noqa: F811
+    influx: InfluxPeer,  # noqa: F811
+) -> None:
     status, _ = influx.write(BUCKET, "ns", None, b"clash,device=d v=1i %d\n" % START_NS)
     assert status == 204
     good = Table("good", "d", [Column("v", "f8")], [("device", "d")])
@@ -136,7 +93,10 @@ def test_only_the_lines_that_conflict_are_refused(gateway: Gateway, influx: Infl
     assert "field type conflict" in loss.detail
 
 
-def test_a_changed_token_is_taken_up(gateway: Gateway, influx: InfluxPeer) -> None:  # noqa: F811
+def test_a_changed_token_is_taken_up(
+    gateway: Gateway,  # noqa: F811
+    influx: InfluxPeer,  # noqa: F811
+) -> None:
     influx.token = "another"
     writer = gateway.start(influx.url)
     gateway.hub.publish(Row(wide_table(2), START_NS, (np.array([1, 2], "f4"),)))
@@ -147,7 +107,7 @@ def test_a_changed_token_is_taken_up(gateway: Gateway, influx: InfluxPeer) -> No
 
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_victoriametrics_takes_every_number(
-    gateway: Gateway,
+    gateway: Gateway,  # noqa: F811
     victoria: VictoriaPeer,  # noqa: F811
     layout: str,
 ) -> None:

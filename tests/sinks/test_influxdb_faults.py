@@ -13,6 +13,7 @@ import pytest
 
 from gateway.errors import Rejected, SinkUnavailable, TooLarge
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
+from gateway.sinks.payload import TooSlow
 from tests.sims import http_faults as hf
 from tests.support import free_port, until
 
@@ -129,7 +130,7 @@ def test_retry_after_is_read_as_seconds_or_date(
     assert asked == low if low is None or high is None else low <= (asked or 0) <= high
 
 
-@pytest.mark.parametrize("answer", [hf.drip, hf.drip_body, hf.hang])
+@pytest.mark.parametrize("answer", [hf.drip, hf.drip_body, hf.hang, hf.endless_head])
 def test_the_time_of_a_request_is_bounded_in_all(sinks: Sinks, answer: hf.Answer) -> None:
     with hf.faults(answer) as server:
         start = time.monotonic()
@@ -138,8 +139,38 @@ def test_the_time_of_a_request_is_bounded_in_all(sinks: Sinks, answer: hf.Answer
         assert time.monotonic() - start < 2.0
 
 
-def test_a_huge_error_page_is_not_read_into_memory(sinks: Sinks) -> None:
-    with hf.faults(hf.huge_body) as server:
+def test_a_server_that_reads_too_slowly_or_says_nothing_asks_for_less_at_once(sinks: Sinks) -> None:
+    with hf.faults(hf.STORED, rate=1.0) as server, pytest.raises(TooSlow):
+        sinks(server.url).deliver(b"x" * 16_000_000, "lp")  # more than the buffers hold
+    with hf.faults(hf.hang) as server, pytest.raises(TooSlow, match="no answer within 1 s"):
+        sinks(server.url).deliver(BODY, "lp")
+    with hf.faults(hf.reset) as server, pytest.raises(SinkUnavailable) as caught:
+        sinks(server.url).deliver(BODY, "lp")
+    assert not isinstance(caught.value, TooSlow), "its size has nothing to do with it"
+
+
+def test_what_was_given_up_is_not_sent_any_more(sinks: Sinks) -> None:
+    with hf.faults(hf.STORED, rate=10_000.0) as server:
+        with pytest.raises(TooSlow):
+            sinks(server.url, timeout_s=0.3).deliver(b"x" * 1_000_000, "lp")
+        server.rate = None
+        until(lambda: server.ended, 5)
+        assert server.requests == [], "the rest of it came after all"
+
+
+def test_an_answer_too_many_is_not_taken_for_the_next_one(sinks: Sinks) -> None:
+    with hf.faults(hf.STORED + hf.STORED, hf.said("503 Busy"), hf.STORED) as server:
+        sink = sinks(server.url)
+        sink.deliver(BODY, "lp")
+        with pytest.raises(SinkUnavailable, match="503"):
+            sink.deliver(BODY, "lp")
+        sink.deliver(BODY, "lp")
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("page", [hf.huge_body, hf.bomb])
+def test_a_huge_error_page_is_not_read_into_memory(sinks: Sinks, page: hf.Answer) -> None:
+    with hf.faults(page) as server:
         sink = sinks(server.url)
         tracemalloc.start()
         try:

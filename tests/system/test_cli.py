@@ -19,7 +19,10 @@ from gateway.commands.welcome import typed_command
 from tests.support import until
 from tests.system.cli_kit import PRESS, called, environment, gateway, objects, plant, real_devices
 
-COMMANDS = ["run", "check", "plan", "read", "probe", "status", "tail", "sim", "drivers", "schema"]
+COMMANDS = [
+    *("run", "check", "plan", "read", "probe", "status", "tail", "sim", "drivers", "schema"),
+    *("reload", "spectrum", "capture", "features", "losses", "dead-letters"),
+]
 
 
 def test_version_for_people_and_for_scripts() -> None:

@@ -24,11 +24,12 @@ from gateway.api.settings import ApiConfig
 from gateway.driver import DeviceConfig, DeviceMap, PlannedRequest, PolledDriver, Probe
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.hub import Dropped, Hub
-from gateway.losses import Loss, LossLedger
+from gateway.losses import Loss, LossLedger, Told, loss_of
 from gateway.model import Column, Group, Mark, Quality, Row, Table, bad
 from gateway.sinks.historian import HistorianSink
 from gateway.sinks.historian.query import History
 from gateway.streams import Streams
+from gateway.writer.replay import LetterBox
 from tests.support import until
 
 TIME_NS = 1_772_000_000_123_456_789
@@ -92,6 +93,7 @@ class Plant:
     name: str = "hall-3"
     hold_reads: threading.Event = field(default_factory=threading.Event)
     """Set: reads are let through at once."""
+    boxes: dict[str, LetterBox] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dropped: list[Dropped] = []
@@ -152,6 +154,18 @@ class Plant:
         self.historian.copy_to(path)
         return True
 
+    def stored_losses(self, from_ns: int, max_rows: int) -> list[Told] | None:
+        if self.historian is None:
+            return None
+        rows = self.historian.newest_rows("gateway", "gateway_loss", from_ns, max_rows)
+        return [Told(time_ns, loss_of(row)) for time_ns, row in rows]
+
+    def letter_boxes(self) -> Mapping[str, LetterBox]:
+        return self.boxes
+
+    def fingerprints(self) -> Mapping[str, Mapping[str, str]]:
+        return {"device": {"hopper_4": "00", "press_1": "01"}}
+
     def waveform(self, device: str, channel: str, seconds: float | None) -> Any:
         return self.streams.waveform(device, channel, seconds)
 
@@ -199,6 +213,8 @@ class Plant:
             "spool_bytes": 40960,
             "spool_age_s": 1.25,
             "last_stored_s": None,
+            "dead_letters": 4,
+            "dead_letters_replayed": 2,
         }
         return {
             "gateway": {

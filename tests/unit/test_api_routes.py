@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from gateway.api import schemas
+from gateway.api import lossschemas, schemas
 from gateway.api.client import RequestFailed
 from gateway.api.noanswer import no_answer
 from gateway.api.settings import ApiConfig
@@ -296,7 +296,7 @@ def test_losses_are_told_with_cause_and_range(api: Served) -> None:
     api.plant.lose("spool_bound", 7)
     api.plant.lose("rejected", 2)
     document = api.client.get_json("/v1/losses")
-    conforms(schemas.Losses, document)
+    conforms(lossschemas.Losses, document)
     assert document["rows_by_cause"] == {"spool_bound": 7, "rejected": 2}
     assert [(e["sink"], e["rows"], e["cause"]) for e in document["recent"]] == [
         ("influx", 7, "spool_bound"),
@@ -332,8 +332,8 @@ def test_a_parameter_that_comes_twice_is_refused(api: Served) -> None:
 
 def test_the_index_names_every_route_and_escapes_the_name(api: Served) -> None:
     page = api.client.get_text("/")
-    for path in api.client.get_json("/openapi.json")["paths"]:
-        assert f'href="{path}"' in page
+    for path, operations in api.client.get_json("/openapi.json")["paths"].items():
+        assert (f'href="{path}"' in page) == ("get" in operations)
     api.plant.name = "<script>alert(1)</script>"
     assert "<script>" not in api.client.get_text("/")
 
@@ -344,11 +344,13 @@ def test_openapi_describes_answers_and_errors_truthfully(api: Served) -> None:
         *("/healthz", "/readyz", "/metrics"),
         *("/v1/status", "/v1/latest", "/v1/history", "/v1/read", "/v1/probe"),
         *("/v1/devices", "/v1/tail", "/v1/losses", "/v1/history.db"),
+        "/v1/config",
+        *("/v1/dead-letters", "/v1/dead-letters.ndjson", "/v1/dead-letters/replay"),
         *("/v1/waveform", "/v1/spectrum", "/v1/capture.npz"),
     }
     for path, operations in schema["paths"].items():
-        assert set(operations) == {"get"}
-        operation = operations["get"]
+        ((method, operation),) = operations.items()
+        assert method == ("post" if path == "/v1/dead-letters/replay" else "get")
         assert operation["description"], path
         assert "422" not in operation["responses"]
         assert "200" in operation["responses"]

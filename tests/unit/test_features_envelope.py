@@ -131,6 +131,32 @@ def test_the_first_window_needs_no_history(hop: int) -> None:
     assert rows[0, at : at + 2] == pytest.approx(rows[-1, at : at + 2], rel=2e-3)
 
 
+@pytest.mark.parametrize("hop", [512, 2560, 5120])
+def test_of_what_was_before_a_reset_nothing_is_left_once_it_is_settled(hop: int) -> None:
+    spec = Spec(RATE, 5120, hop, "g", has_speed=True, bearing=BEARING)
+    random = np.random.default_rng(8)
+    x = random.standard_normal((1, 30 * hop)).astype(np.float32)
+    going, begun = Moments(spec, 1), Moments(spec, 1)
+    for at in range(0, 10 * hop, hop):
+        going.push(x[:, at : at + hop])
+    engine, settled = Engine(spec, 1), []
+    differences: dict[bool, list[float]] = {True: [], False: []}
+    for end in range(11 * hop, 30 * hop + 1, hop):
+        going.push(x[:, end - hop : end])
+        begun.push(x[:, end - hop : end])
+        settled.append(begun.settled)
+        if begun.full:
+            window = x[:, end - 5120 : end]
+            engine.compute(window, window[:, :0], going, 30.0)
+            expected = engine.envelope_spectrum(0)[1]
+            engine.compute(window, window[:, :0], begun, 30.0)
+            difference = np.abs(engine.envelope_spectrum(0)[1] - expected).max()
+            differences[begun.settled].append(float(difference))
+    assert max(differences[True]) < 1e-5
+    assert max(differences[False]) > 1e-3, "else it need not wait"
+    assert settled.count(False) == 5120 // hop - 1 + Envelope(spec, 1).settling
+
+
 def impacts(fault_hz: float, seed: int = 1, slip: float = 0.01) -> Array:
     """Impacts of a defect, with jitter of their period, that ring at 4 kHz, in noise."""
     t = time_s()
@@ -242,6 +268,9 @@ def test_lines_without_room_have_no_value() -> None:
     assert math.isnan(slow["ftf_ratio"])  # 0.8 Hz: in the lobe of zero
     assert math.isnan(slow["ftf_harmonics"])
     assert math.isnan(slow["ftf_hz"])
+    _, low = run(modulated(300, 0.5), spec, 5.5)
+    assert math.isnan(low["ftf_hz"])  # 2.2 Hz: not the line at 3 Hz either
+    assert low["ftf_2x_ratio"] > 0
 
 
 def test_low_rates_have_no_envelope_unless_asked() -> None:
@@ -256,6 +285,15 @@ def test_low_rates_have_no_envelope_unless_asked() -> None:
     x = (1 + 0.5 * np.cos(2 * np.pi * 10 * t)) * np.cos(2 * np.pi * 200 * t)
     engine, found = run(x, asked)
     assert engine.envelope_spectrum(0)[1][10] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_band_within_the_edge_below_half_the_rate_is_refused() -> None:
+    for low in (12_570.0, 12_700.0):
+        with pytest.raises(ValueError, match="at least 32 lines of it below 12600 Hz"):
+            Spec(RATE, N, H, "g", envelope_band_hz=(low, 12_800.0))
+    high = Spec(RATE, N, H, "g", envelope_band_hz=(12_500.0, 12_800.0))
+    assert high.envelope_hz == (12_500.0, 12_600.0)
+    assert len(run(modulated(20, 0.5, 12_550.0), high)[0].envelope_spectrum(0)[1]) == 101
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_float64_blocks_are_taken_too() -> None:
 
 def test_silence_has_no_ratios_and_no_frequency() -> None:
     for level in (0.0, 0.1, 5.0):
-        found = features(np.full(N, level))
+        found = analyse(np.full(N, level), SPEC)[0]  # float64, as of a file
         assert found["mean"] == pytest.approx(level)
         for feature in ("rms", "peak", "peak_to_peak", "velocity_rms", "envelope_rms"):
             assert found[feature] == 0, feature
@@ -255,9 +255,18 @@ def test_what_is_not_finite_hides_its_channel_while_it_is_in_the_window(
         ours = engine.compute(spoilt[:, window], spoilt[:, :0], moments, 30.0)
         expected = sound[0].compute(x[:, window], x[:, :0], sound[1], 30.0)
         np.testing.assert_array_equal(ours[[0, 2]], expected[[0, 2]])
-        if at <= hop < at + 4:
+        # one hop more, whose envelope the samples put in their place have touched
+        if at <= hop < at + 5:
             known = [n for n, v in zip(engine.names, ours[1], strict=True) if not math.isnan(v)]
             assert set(known) <= {"speed_hz", "peak", "peak_to_peak"}
         else:
-            assert ours[1] == pytest.approx(expected[1], rel=0.1, abs=5)
-            assert ours[1, :10] == pytest.approx(expected[1, :10], rel=1e-6)
+            assert ours[1] == pytest.approx(expected[1], rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e15, 1e17, 1e20, 1e36])
+def test_what_float32_cannot_hold_is_no_number(size: float) -> None:
+    spec = Spec(RATE, N, H, "g", has_speed=True, bearing=Geometry(9, 7.94, 39.04))
+    found = analyse((size * machine(2).astype(np.float64)).astype(np.float32), spec, 25.0)[0]
+    assert not any(math.isinf(value) for value in found.values())
+    assert found["rms"] == pytest.approx(size * features(machine(2))["rms"], rel=1e-5)
+    assert math.isnan(found["velocity_rms"]) == (size > 1e16)

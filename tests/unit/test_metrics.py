@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.api.metrics import CONTENT_TYPE, render
 from gateway.api.settings import ApiConfig
+from gateway.losses import CAUSES
 from tests.support import free_port
 from tests.unit.apikit import Plant, ask, served
 
@@ -95,12 +96,33 @@ def test_every_count_of_the_status_is_there_in_base_units() -> None:
         ("spool_bytes", 40960),
         ("spool_age_seconds", 1.25),
         ("pending_batches", 2),
+        ("dead_letters", 4),
+        ("dead_letters_replayed_total", 2),
     ):
         assert value(found, f"gateway_sink_{name}", sink="influx") == expected
     assert value(found, "gateway_lost_rows_total", cause="spool_bound") == 7
+    assert value(found, "gateway_lost_rows_total", cause="rejected") == 0
     assert value(found, "gateway_degraded") == 1
     assert value(found, "gateway_ready") == 1
     assert value(found, "gateway_clock_synchronised") == 1
+
+
+def test_every_cause_of_a_loss_is_there_before_the_first_row_is_lost() -> None:
+    """Else the first losses are invisible: a rate needs two samples."""
+    found = parse(render(Plant().status(), True))["gateway_lost_rows_total"]
+    assert found.samples == {(("cause", cause),): 0.0 for cause in CAUSES}
+
+
+def test_a_stream_tells_its_gaps_and_what_is_missing() -> None:
+    status = Plant().status()
+    latency_ms = {"p50": 2.0, "p99": 4.0, "max": 9.0}
+    stream = {"gaps": 3, "missing_s": 1.25, "rate_hz": 25600.0, "latency_ms": latency_ms}
+    status["devices"]["hopper_4"]["facts"] = {"stream": stream}
+    found = parse(render(status, True))
+    assert value(found, "gateway_stream_gaps_total", device="hopper_4") == 3
+    assert value(found, "gateway_stream_missing_seconds_total", device="hopper_4") == 1.25
+    labels = {"device": "hopper_4", "stat": "p99"}
+    assert value(found, "gateway_stream_latency_seconds", **labels) == 0.004
 
 
 def test_what_is_not_known_is_left_out() -> None:
@@ -124,7 +146,7 @@ def test_names_say_their_unit_or_are_counts() -> None:
         *("gateway_ready", "gateway_degraded", "gateway_problems", "gateway_clock_synchronised"),
         *("gateway_device_state", "gateway_device_tags", "gateway_device_tags_bad"),
         *("gateway_device_tags_quarantined", "gateway_sink_state"),
-        *("gateway_sink_pending_rows", "gateway_sink_pending_batches"),
+        *("gateway_sink_pending_rows", "gateway_sink_pending_batches", "gateway_sink_dead_letters"),
     }
     for name in parse(render(Plant().status(), True)):
         assert name in plain or name.endswith(UNITS), name
@@ -174,11 +196,7 @@ def test_counting_goes_on_while_the_metrics_are_read() -> None:
         seen = 0.0
         for _ in range(50):
             found = parse(render(plant.status(), True))
-            lost = (
-                sum(found["gateway_lost_rows_total"].samples.values())
-                if ("gateway_lost_rows_total" in found)
-                else 0.0
-            )
+            lost = sum(found["gateway_lost_rows_total"].samples.values())
             assert lost >= seen
             seen = lost
     finally:

@@ -207,6 +207,13 @@ def test_a_tdms_gives_rate_and_unit_of_a_channel(tmp_path: Path) -> None:
     assert "give --rate" in fails(path, "Old/FE")
 
 
+def test_a_tdms_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    file = tdms(tmp_path / "x.tdms", ("Run", "DE", {"wf_increment": 0.001}))
+    assert len(read_recording(file).data) == len(X)
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert "it is cut off" in fails(file)
+
+
 def test_a_tdms_without_its_library_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +270,13 @@ def test_a_csv_without_time_needs_the_rate(tmp_path: Path) -> None:
 def test_milliseconds_are_taken_from_the_name(tmp_path: Path) -> None:
     path = csv(tmp_path, "t_ms,x\n" + rows(",", np.arange(50) * 0.5, X[:50]))
     assert read_recording(path).rate_hz == 2000.0
+
+
+def test_a_csv_in_another_encoding_says_what_to_do(tmp_path: Path) -> None:
+    for encoding in ("latin-1", "utf-16"):
+        file = tmp_path / "x.csv"
+        file.write_bytes(("Zeit [µs];a\n" + rows(";", X)).encode(encoding))
+        assert "save it with that encoding" in fails(file)
 
 
 def test_a_csv_with_a_hole_or_no_numbers_says_where(tmp_path: Path) -> None:

@@ -24,17 +24,21 @@ stream:
 """
 
 
+FIRST_S = 1.1
+"""From the start to the first row: a window, and the hop in which the envelope settles."""
+
+
 def both(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
     return np.stack([a, a if b is None else b])
 
 
 def test_a_row_a_second_from_the_first_full_window_on(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
-    rig.feed(both(sine(0.9, 80, 2)))
+    rig.feed(both(sine(1, 80, 2)))
     assert rig.table("a") == []
-    rig.feed(both(sine(3.2, 80, 2, 0.9)))
+    rig.feed(both(sine(3.2, 80, 2, 1)))
     rows = rig.table("a")
-    last_sample_ns = round((RATE_HZ - 1) * 1e9 / RATE_HZ)
+    last_sample_ns = round((FIRST_S * RATE_HZ - 1) * 1e9 / RATE_HZ)
     assert [round((r["time_ns"] - START_NS - last_sample_ns) / 1e8) for r in rows] == [
         0,
         10,
@@ -76,12 +80,12 @@ def test_a_gap_is_told_and_no_window_reaches_over_it(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
     rig.feed(both(sine(1.5, 80, 1)))
     before = len(rig.table("a"))
-    rig.feed(both(sine(0.95, 80, 3)), gap="overrun")
+    rig.feed(both(sine(1.05, 80, 3)), gap="overrun")
     (told, *rest) = rig.table("a")[before:]
     assert rest == [], "the window is not full again"
     assert set(told["marks"].values()) == {"BAD:overrun"}
     assert told["rms"] is None
-    rig.feed(both(sine(0.1, 80, 3, 0.95)))
+    rig.feed(both(sine(0.1, 80, 3, 1.05)))
     assert rig.table("a")[-1]["rms"] == pytest.approx(3 / math.sqrt(2), rel=1e-5), (
         "of after the gap"
     )
@@ -89,7 +93,7 @@ def test_a_gap_is_told_and_no_window_reaches_over_it(tmp_path: Path) -> None:
 
 def test_a_clipped_window_has_no_peak_and_its_other_values_are_uncertain(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
-    rig.feed(both(np.clip(sine(1, 80, 12), -10, 10), sine(1, 80, 2)))
+    rig.feed(both(np.clip(sine(FIRST_S, 80, 12), -10, 10), sine(FIRST_S, 80, 2)))
     (row,) = rig.table("a")
     assert row["peak"] is None
     assert row["kurtosis"] is None
@@ -102,16 +106,16 @@ def test_a_clipped_window_has_no_peak_and_its_other_values_are_uncertain(tmp_pat
 @pytest.mark.parametrize(
     ("signal", "reason"),
     [
-        (np.full(2560, 10.0), "BAD:sensor_open"),
-        (np.zeros(2560), "BAD:sensor_short"),
-        (np.where(np.arange(2560) == 99, np.nan, sine(1, 80, 1)), "BAD:not_finite"),
+        (np.full(2816, 10.0), "BAD:sensor_open"),
+        (np.zeros(2816), "BAD:sensor_short"),
+        (np.where(np.arange(2816) == 299, np.nan, sine(FIRST_S, 80, 1)), "BAD:not_finite"),
     ],
 )
 def test_a_sensor_that_is_not_there_is_never_a_number(
     tmp_path: Path, signal: np.ndarray, reason: str
 ) -> None:
     rig = Rig(tmp_path, TWO)
-    rig.feed(both(signal, sine(1, 80, 2)))
+    rig.feed(both(signal, sine(FIRST_S, 80, 2)))
     (row,) = rig.table("a")
     assert set(row["marks"].values()) == {reason}
     assert all(v is None for k, v in row.items() if k not in ("time_ns", "marks"))
@@ -123,8 +127,8 @@ def test_a_sensor_that_is_not_there_is_never_a_number(
 
 def test_a_bias_that_jumps_makes_the_window_uncertain(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
-    step = np.where(np.arange(2560) < 1200, 0.0, 3.0)
-    rig.feed(both(sine(1, 80, 0.1) + step, sine(1, 80, 2)))
+    step = np.where(np.arange(2816) < 1200, 0.0, 3.0)
+    rig.feed(both(sine(FIRST_S, 80, 0.1) + step, sine(FIRST_S, 80, 2)))
     assert rig.table("a")[0]["marks"]["velocity_rms"] == "UNCERTAIN:dc_shift"
     assert rig.table("b")[0]["marks"] == {}
 
@@ -144,7 +148,7 @@ def test_orders_and_lines_follow_a_live_speed_and_have_no_value_without_one(
     rig = Rig(tmp_path, WITH_SPEED)
     shaft_hz = 24.0
     wave = sine(1, 2 * shaft_hz, 0.5)[None]
-    rig.feed(wave)
+    rig.feed(sine(FIRST_S, 2 * shaft_hz, 0.5)[None])
     assert rig.table("a")[0]["marks"]["order_1"] == "BAD:speed_no_data"
     assert rig.table("a")[0]["rms"] is not None
     rig.tell_plc(60 * shaft_hz)
@@ -176,7 +180,7 @@ def test_features_carry_the_state_and_are_not_told_where_the_machine_stands(
     tmp_path: Path,
 ) -> None:
     rig = Rig(tmp_path, WITH_STATES)
-    rig.feed(sine(1, 80, 1)[None])
+    rig.feed(sine(FIRST_S, 80, 1)[None])
     assert [r["state"] for r in rig.table("a")] == ["unknown"], "nobody knows, so it is told"
     rig.tell_plc(1500)
     rig.feed(sine(1, 80, 1)[None])
@@ -200,8 +204,8 @@ def test_features_carry_the_state_and_are_not_told_where_the_machine_stands(
 
 def test_the_newest_hop_is_shown_without_being_stored(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
-    rig.feed(both(sine(1, 80, 1)))
-    rig.feed(both(sine(0.5, 80, 2, 1)))
+    rig.feed(both(sine(FIRST_S, 80, 1)))
+    rig.feed(both(sine(0.5, 80, 2, FIRST_S)))
     stored = rig.table("a")[-1]["time_ns"]
     shown = rig.hub.latest.get(rig.plan.tables[0])
     assert shown is not None
@@ -211,7 +215,7 @@ def test_the_newest_hop_is_shown_without_being_stored(tmp_path: Path) -> None:
 
 def test_the_set_up_is_told_with_a_hash_that_changes_with_it(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
-    rig.feed(both(sine(1, 80, 1)))
+    rig.feed(both(sine(FIRST_S, 80, 1)))
     (told,) = rig.table("a", "vibration_setup")
     assert told["setup"] == rig.table("a")[0]["setup"]
     content = json.loads(told["config"])
@@ -219,7 +223,7 @@ def test_the_set_up_is_told_with_a_hash_that_changes_with_it(tmp_path: Path) -> 
     assert (told["rate_hz"], told["window_s"], told["hop_s"]) == (2560, 1, 0.1)
     assert rig.table("b")[0]["setup"] != told["setup"], "another band, another set-up"
     again = Rig(tmp_path, TWO.replace("full_scale: 10}", "full_scale: 11}"))
-    again.feed(both(sine(1, 80, 1)))
+    again.feed(both(sine(FIRST_S, 80, 1)))
     assert again.table("a")[0]["setup"] != told["setup"]
 
 
@@ -233,7 +237,7 @@ stream:
 """
     rig = Rig(tmp_path, text)
     amplitude = 2 * math.pi * 80 * math.sqrt(2) / 9.80665e3  # 1 mm/s RMS
-    rig.feed(both(sine(1, 80, 0.9 * amplitude), sine(1, 80, 3 * amplitude)))
+    rig.feed(both(sine(FIRST_S, 80, 0.9 * amplitude), sine(FIRST_S, 80, 3 * amplitude)))
     assert [rig.table(c)[0]["zone"] for c in "ab"] == ["A", "C"]
 
 
@@ -282,7 +286,7 @@ def test_a_capture_holds_the_samples_and_what_they_depend_on(tmp_path: Path) -> 
 
 def test_a_mark_of_the_whole_row_keeps_its_values(tmp_path: Path) -> None:
     rig = Rig(tmp_path, TWO)
-    rig.feed(both(np.clip(sine(1, 80, 12), -10, 10)))
+    rig.feed(both(np.clip(sine(FIRST_S, 80, 12), -10, 10)))
     row = next(r for r in rig.rows if r.table.name == "vibration")
     assert row.marks is not None
     assert ALL in row.marks
@@ -302,3 +306,35 @@ def test_the_daemon_loads_of_scipy_only_the_fft_and_without_a_stream_not_even_th
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         assert done.stdout.strip() == loaded
+
+
+def test_after_a_gap_no_row_holds_what_was_not_measured(tmp_path: Path) -> None:
+    """The envelope lies behind the stream: its first window begins before the gap's end."""
+    text = WITH_SPEED.replace("plc.process.speed_rpm, speed_ratio: 2", "1500")
+    text = text.replace("speed_max_age_s: 2", "window_s: 0.3, publish_every_s: 0.1")
+    data = np.random.default_rng(4).standard_normal((1, 12 * BLOCK))
+    going, cut = Rig(tmp_path, text), Rig(tmp_path, text)
+    going.feed(data)
+    cut.feed(data[:, : 5 * BLOCK])
+    cut.feed(data[:, 5 * BLOCK :], gap="overrun")
+    expected = {row["time_ns"]: row for row in going.table("a")}
+    told = [row["marks"].get("rms") for row in cut.table("a")]
+    after = cut.table("a")[told.index("BAD:overrun") + 1 :]
+    assert len(after) == 4
+    for row in after:
+        for name in ("envelope_rms", "bpfo_amplitude", "bpfo_ratio", "bpfi_ratio"):
+            assert row[name] == pytest.approx(expected[row["time_ns"]][name], rel=1e-3), name
+
+
+def test_a_look_at_the_envelope_shows_what_the_row_was_made_of(tmp_path: Path) -> None:
+    from gateway.analysis import looks
+
+    text = WITH_SPEED.replace("plc.process.speed_rpm, speed_ratio: 2", "1500")
+    text = text.replace("speed_max_age_s: 2", "window_s: 0.3, publish_every_s: 0.1")
+    rig = Rig(tmp_path, text)
+    rig.feed(np.random.default_rng(5).standard_normal((1, 12 * BLOCK)))
+    seen, row = looks.spectra(rig.analysis, 0), rig.table("a")[-1]
+    assert len(seen.waveform.samples) == 3 * BLOCK
+    assert seen.waveform.time_ns == row["time_ns"]
+    for name in ("rms", "envelope_rms", "bpfo_amplitude", "bpfo_ratio", "bpfi_ratio"):
+        assert seen.features[name] == pytest.approx(row[name], rel=1e-3), name

@@ -37,12 +37,17 @@ class Tape(StreamDriver):
         self.fail_connect: list[Exception] = []
         self.gap: str | None = None
         self.first = 0
+        self.rate_hz = RATE_HZ
         self.connects = 0
+        self.reads = 0
+        self.connecting: threading.Event | None = None
         self.closed = threading.Event()
         self.threads: set[int] = set()
 
     def connect(self) -> None:
         self.connects += 1
+        if self.connecting is not None:
+            self.connecting.wait(5)
         self.closed.clear()
         if self.fail_connect:
             raise self.fail_connect.pop()
@@ -57,6 +62,7 @@ class Tape(StreamDriver):
 
     def read_block(self) -> Block:
         self.threads.add(threading.get_ident())
+        self.reads += 1
         while not self.ready.acquire(timeout=0.05):
             if self.closed.is_set():
                 raise DeviceUnavailable("closed")
@@ -67,7 +73,7 @@ class Tape(StreamDriver):
         gap, self.gap = self.gap, None
         if gap:
             self.first = 0
-        block = Block(np.zeros((1, SAMPLES), np.float32), self.first, RATE_HZ, gap)
+        block = Block(np.zeros((1, SAMPLES), np.float32), self.first, self.rate_hz, gap)
         self.first += SAMPLES
         return block
 
@@ -103,6 +109,10 @@ class Wall:
         self.ns += round(SAMPLES * 1e9 / RATE_HZ)
         return self.ns + self.step_ns
 
+    def elapsed_ns(self) -> int:
+        """The monotonic clock: that of the next look, without steps."""
+        return self.ns - 10**18
+
 
 class Rig:
     def __init__(self, driver: Tape) -> None:
@@ -118,6 +128,7 @@ class Rig:
             Heartbeats(),
             on_event=lambda *event: self.events.append(event),
             now_ns=self.wall,
+            elapsed_ns=self.wall.elapsed_ns,
         )
 
     def allow(self, blocks: int) -> None:
@@ -133,8 +144,9 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("gateway.worker.BUG_PAUSE_S", 0.02)
     rigs: list[Rig] = []
 
-    def start(*, enabled: bool = True) -> Rig:
+    def start(*, enabled: bool = True, connecting: threading.Event | None = None) -> Rig:
         made = Rig(Tape(enabled=enabled))
+        made.driver.connecting = connecting
         rigs.append(made)
         made.worker.start()
         return made
@@ -155,7 +167,12 @@ def test_blocks_get_the_time_of_the_sample_clock_in_one_thread(rig: Any) -> None
     assert len(made.driver.threads) == 1
     assert made.worker.devices[0].attempted
     assert made.worker.devices[0].state == "good"
-    assert made.worker.status() == {"gaps": 0, "clock_drift_ppm": 0.0, "blocks": 5}
+    assert made.worker.status() == {
+        "gaps": 0,
+        "missing_s": 0.0,
+        "clock_drift_ppm": 0.0,
+        "blocks": 5,
+    }
 
 
 def test_a_gap_of_the_driver_is_handed_on_and_told(
@@ -170,8 +187,46 @@ def test_a_gap_of_the_driver_is_handed_on_and_told(
     assert (first, gap) == (0, "overrun")
     assert t0_ns - made.shelf.blocks[0][1] == 3_020_000_000, "timed by its arrival"
     assert made.worker.status()["gaps"] == 1
-    assert [e[:2] for e in made.events] == [("gap", "daq")]
+    assert made.worker.status()["missing_s"] == 3.0
+    assert made.events == [("gap", "daq", "overrun: no samples for 3.000 s")]
     assert [r.message for r in caplog.records] == ["gap in a stream"]
+
+
+def test_a_block_that_does_not_go_on_from_the_one_before_has_a_gap(rig: Any) -> None:
+    made = rig()
+    made.allow(2)
+    made.driver.first += 30
+    made.wall.ns += 30_000_000
+    made.allow(2)
+    made.driver.rate_hz = 999.0
+    made.allow(2)
+    gaps = [gap for _, _, gap in made.shelf.blocks]
+    assert gaps == [None, None, "samples_missing", None, "rate_changed", None]
+    assert made.worker.status()["missing_s"] == 0.03
+    times = [t0 for _, t0, _ in made.shelf.blocks]
+    assert times == sorted(set(times))
+
+
+def test_a_loss_is_not_told_before_the_last_sample(rig: Any) -> None:
+    made = rig()
+    made.allow(3)
+    made.wall.step_ns = -900_000_000  # too small to be followed at once
+    made.allow(1)
+    made.driver.fail = [DeviceUnavailable("device_lost")]
+    made.driver.ready.release()
+    until(lambda: made.rows)
+    last_ns = made.shelf.blocks[-1][1] + round((SAMPLES - 1) * 1e9 / RATE_HZ)
+    assert last_ns < made.rows[0].time_ns < last_ns + 100_000_000
+
+
+def test_a_stop_while_it_connects_waits_for_no_block(rig: Any) -> None:
+    made = rig(connecting=threading.Event())
+    until(lambda: made.driver.connects == 1)
+    made.worker.request_stop()
+    made.worker.interrupt()
+    made.driver.connecting.set()
+    assert made.worker.join(5)
+    assert made.driver.reads == 0
 
 
 def test_a_lost_device_is_marked_once_and_what_comes_back_has_a_gap(

@@ -235,7 +235,7 @@ def test_a_refused_line_becomes_a_dead_letter_and_a_loss(line: Line) -> None:
     assert status["rows_rejected"] == 1
     assert status["rows_lost"] == 0
     assert status["state"] == "good"
-    assert line.losses == [Loss("s", "d", "m", 3, 3, 1, "rejected", "400 no such field")]
+    assert line.losses == [Loss("s", "d", "m", 3, 3, 1, "rejected", "column v: 400 no such field")]
     letters = sqlite3.connect(line.folder / "spool" / "dead_letters.db")
     found = letters.execute("SELECT reason, line FROM dead_letter").fetchall()
     letters.close()
@@ -279,6 +279,32 @@ def test_an_unclean_stop_is_told_when_a_table_comes_back(line: Line) -> None:
     (loss,) = line.losses
     assert (loss.cause, loss.table, loss.rows) == ("unclean_stop", "t", 3)
     assert (loss.first_ns, loss.last_ns) == (second + 1, 5 * second - 1)
+
+
+def test_of_rows_that_come_now_and_then_a_kill_costs_what_came_last_and_no_hours(
+    line: Line,
+) -> None:
+    with hf.faults(hf.STORED) as server:
+        second = 1_000_000_000
+        columns = [Column("v", "i8")]
+        gated = Table("t", "d", columns, interval_s=0.01, steady=False)
+        writer = line.influx(server.url)
+        line.hub.publish(Row(gated, second, (np.array([1]),)))
+        until(stored(writer, 1))
+        line.stop()
+        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
+        alive = line.folder / "spool" / "alive"
+        alive.touch()
+        killed_ns = 3600 * second  # the machine stood for an hour
+        os.utime(alive, ns=(0, killed_ns))
+        line.hub = Hub()
+        line.influx(server.url)
+        line.hub.publish(Row(gated, 7200 * second, (np.array([1]),)))
+        until(lambda: line.losses)
+        line.stop()
+    (loss,) = line.losses
+    assert (loss.cause, loss.table, loss.rows) == ("unclean_stop", "t", 6), "two flush intervals"
+    assert killed_ns - second < loss.first_ns < killed_ns
 
 
 def test_the_dead_band_is_applied_and_unchanged_rows_are_counted(line: Line) -> None:

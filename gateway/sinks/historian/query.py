@@ -24,6 +24,7 @@ MINUTES_S: Final = 0.8
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 _FETCH: Final = 10_000
+MAX_NS: Final = 2**63 - 1
 _NEAR: Final = 10_000
 """Runs of rows with fewer rows between them are read in one go."""
 
@@ -117,6 +118,44 @@ class Reader:
             truncated,
             collector.decimated,
             points,
+        )
+
+    def newest_rows(
+        self, device: str, table: str, from_ns: int, max_rows: int
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Whole rows of a table, by tag, with their times, newest first; for tables of few rows.
+
+        SinkUnavailable where it takes too long.
+        """
+        found: list[tuple[int, int, int]] = []
+        query = "SELECT id FROM source WHERE device = ? AND table_name = ?"
+        try:
+            with self._within(RAW_S):
+                for (source,) in self.connection.execute(query, (device, table)).fetchall():
+                    target = Target(source, 0, table, "", None, "str")
+                    left = max_rows
+                    for run in reversed(self._runs_of(target, from_ns, MAX_NS)):
+                        rows = self.connection.execute(
+                            "SELECT id, source, time_ns FROM row_time WHERE id BETWEEN ? AND ?"
+                            " AND source = ? AND time_ns >= ? ORDER BY id DESC LIMIT ?",
+                            (*run, source, from_ns, left),
+                        ).fetchall()
+                        found += rows
+                        left -= len(rows)
+                        if left <= 0:
+                            break
+                found.sort(key=lambda row: row[2], reverse=True)
+                return [(time_ns, self._values(*row)) for *row, time_ns in found[:max_rows]]
+        except _TooLong:
+            raise SinkUnavailable("too many rows to look through: ask for less time") from None
+
+    def _values(self, row: int, source: int) -> dict[str, Any]:
+        return dict(
+            self.connection.execute(
+                f"SELECT s.tag, v.value FROM series s JOIN sample v ON v.id = ? * {SPAN}"
+                " + s.position WHERE s.source = ?",
+                (row, source),
+            ).fetchall()
         )
 
     def _pending(self, target: Target) -> Iterator[Minute]:

@@ -154,6 +154,13 @@ class HistorianSink(DurableSink):
         with self._reading() as reader:
             return reader.query(device, tag, from_ns, to_ns, max_points)
 
+    def newest_rows(
+        self, device: str, table: str, from_ns: int, max_rows: int
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Whole rows of a table of few rows, see `query.Reader.newest_rows`. From any thread."""
+        with self._reading() as reader:
+            return reader.newest_rows(device, table, from_ns, max_rows)
+
     def series(self) -> list[SeriesName]:
         """Every series in the file. From any thread."""
         with self._reading() as reader:

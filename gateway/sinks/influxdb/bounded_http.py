@@ -2,8 +2,9 @@
 
 urllib3 counts a time-out for each read, so a server that sends a byte now and then holds a
 request for ever; it reads error pages of any size, and takes an answer that ends within its
-headers for a whole one. The connections made here do none of that. `Transport.interrupt` ends a
-request from another thread.
+headers for a whole one. And what was written to a connection that was given up is still sent: over
+a slow line it stands in the way of what follows. The connections made here do none of that.
+`Transport.interrupt` ends a request from another thread.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -113,6 +115,8 @@ class _Bounded:
     owner: Transport
     response_class = _TimedResponse
     sock: Any
+    _is_waiting = False
+    """A request was begun, and there is no answer yet."""
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
@@ -120,17 +124,19 @@ class _Bounded:
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         kwargs["preload_content"] = False
+        self._is_waiting = True
         super().request(*args, **kwargs)  # type: ignore[misc]
 
     def getresponse(self) -> urllib3.HTTPResponse:
         raw: urllib3.HTTPResponse = super().getresponse()  # type: ignore[misc]
+        self._is_waiting = False
         body = b""
         with suppress(Exception):  # the status is known; of the body whatever came
             body = raw.read(MAX_BODY, decode_content=True)
         whole = raw.length_remaining == 0 and not raw.headers.get("transfer-encoding")
         if not whole:
             raw.close()
-            self.close()  # type: ignore[attr-defined]
+            self.close()
         return urllib3.HTTPResponse(
             # what the client decodes as UTF-8 must be UTF-8
             body=io.BytesIO(body.decode(errors="replace").encode()),
@@ -141,3 +147,11 @@ class _Bounded:
             version_string=raw.version_string,
             decode_content=False,
         )
+
+    def close(self) -> None:
+        """Close; a request that is given up is reset, so that its rest is not sent any more."""
+        if self._is_waiting and self.sock is not None:
+            with suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._is_waiting = False
+        super().close()  # type: ignore[misc]

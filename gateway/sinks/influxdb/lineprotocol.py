@@ -16,12 +16,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NAME = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ ", "\\": "/"})
 _MEASUREMENT = str.maketrans({",": "\\,", " ": "\\ ", "\\": "/"})
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\"})
 _UNESCAPE = re.compile(r"\\([,= ])")
+_HEAD = re.compile(rb"((?:[^\\ ]|\\.)+) ")
+_MEASURED = re.compile(rb"(?:[^\\, ]|\\.)+")
+_FIELD = re.compile(
+    rb'((?:[^\\=,]|\\.)+)=("[^"\\]*(?:\\.[^"\\]*)*"|[^," ]+)(?:,|$)',
+)
+_COMMA = re.compile(rb"(?<!\\),")
+_EQUALS = re.compile(rb"(?<!\\)=")
 
 MAX_TEXT = 60_000
 """Longest text of one field in bytes: InfluxDB takes up to 64 KiB."""
@@ -105,24 +113,68 @@ def quality_text(items: Sequence[str]) -> str:
     return ",".join(out)
 
 
+class Line(NamedTuple):
+    """A line that we wrote, in its parts as they are written."""
+
+    head: bytes
+    """Measurement and labels."""
+    fields: list[tuple[bytes, bytes]]
+    """Key and value of each field."""
+    time: bytes
+
+    def only(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The line with only these fields: a point of the same series and time."""
+        return b"%b %b %b\n" % (self.head, b",".join(b"%b=%b" % f for f in fields), self.time)
+
+
+def parse(line: bytes) -> Line | None:
+    """The parts of a line; None where it is none that we wrote."""
+    head = _HEAD.match(line)
+    text, _, time = line.rstrip(b"\n").rpartition(b" ")
+    if head is None or head.end() > len(text) or not time.lstrip(b"-").isdigit():
+        return None
+    fields = []
+    at = head.end()
+    while at < len(text):
+        found = _FIELD.match(text, at)
+        if found is None:
+            return None
+        fields.append((found[1], found[2]))
+        at = found.end()
+    return Line(head[1], fields, time) if fields else None
+
+
+def measured(head: bytes) -> bytes:
+    """The measurement of a head or line, as it is written."""
+    found = _MEASURED.match(head)
+    return found[0] if found else b""
+
+
+def kind(value: bytes) -> str:
+    """Type of a value as it is written, by InfluxDB's name."""
+    if value[:1] == b'"':
+        return "string"
+    if value[:1] in (b"t", b"f"):
+        return "boolean"
+    return "integer" if value[-1:] == b"i" else "float"
+
+
+def plain(escaped: bytes) -> str:
+    """A name as it was before it was escaped."""
+    return _UNESCAPE.sub(r"\1", escaped.decode(errors="replace"))
+
+
 def identity(line: bytes) -> tuple[str, dict[str, str], int]:
     """Measurement, labels and time of a line that we wrote; (``?``, {}, 0) where it is none."""
-    try:
-        head = re.split(r"(?<!\\) ", line.decode(), maxsplit=1)[0]
-        first, *pairs = re.split(r"(?<!\\),", head)
-        time_ns = int(line.rsplit(b" ", 1)[1])
-        labels = dict(re.split(r"(?<!\\)=", pair, maxsplit=1) for pair in pairs)
-    except (ValueError, IndexError):
+    parsed = parse(line)
+    if parsed is None:
         return "?", {}, 0
-    plain = {_UNESCAPE.sub(r"\1", k): _UNESCAPE.sub(r"\1", v) for k, v in labels.items()}
-    return _UNESCAPE.sub(r"\1", first), plain, time_ns
+    first, *pairs = _COMMA.split(parsed.head)
+    labels = [pair for p in pairs if len(pair := _EQUALS.split(p, maxsplit=1)) == 2]
+    return plain(first), {plain(k): plain(v) for k, v in labels}, int(parsed.time)
 
 
 def count_fields(line: bytes) -> int:
     """Number of values in a line that we wrote, ``_quality`` not counted."""
-    bare = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', line)
-    parts = re.split(rb"(?<!\\) ", bare)
-    if len(parts) < 2:
-        return 0
-    fields = re.split(rb"(?<!\\),", parts[1])
-    return sum(not field.startswith(b"_quality=") for field in fields)
+    parsed = parse(line)
+    return 0 if parsed is None else sum(key != b"_quality" for key, _ in parsed.fields)

@@ -11,7 +11,8 @@ import numpy as np
 from gateway.model import Kind, Mark, Quality, Row, Table
 from gateway.sinks import Selected
 from gateway.sinks.influxdb import lineprotocol as lp
-from gateway.sinks.influxdb.wide import LineEncoder, may_have_quality, texts, wanted
+from gateway.sinks.influxdb.prepared import may_have_quality
+from gateway.sinks.influxdb.wide import LineEncoder, texts, wanted
 
 _TIME = b"\0"
 """Stands for the time in a template: no name can hold it."""

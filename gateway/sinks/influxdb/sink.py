@@ -1,18 +1,12 @@
-"""InfluxDB 2 and what speaks its write API, by the official client's WriteService.
-
-Only 204 means stored. Source: the InfluxDB v2 API reference, "Write data".
-"""
+"""InfluxDB 2 and what speaks its write API, by the official client's WriteService."""
 
 from __future__ import annotations
 
 import http.client
 import logging
 import os
-import re
-import time
 import zlib
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -23,12 +17,14 @@ from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 from pydantic import Field, field_validator, model_validator
 
-from gateway.errors import Rejected, SinkUnavailable, TooLarge
+from gateway.errors import Rejected, SinkUnavailable
 from gateway.logs import hide
 from gateway.sinks import Payload, RemoteSink, Selected, SinkConfig
+from gateway.sinks.influxdb import answers
 from gateway.sinks.influxdb import lineprotocol as lp
 from gateway.sinks.influxdb.bounded_http import Transport
 from gateway.sinks.influxdb.narrow import NarrowEncoder
+from gateway.sinks.influxdb.refusals import Refusals
 from gateway.sinks.influxdb.wide import LineEncoder
 from gateway.sinks.payload import Described, plain_body
 
@@ -102,7 +98,9 @@ class InfluxSink(RemoteSink):
     def __init__(self, name: str, config: InfluxConfig, state_dir: Path) -> None:
         super().__init__(name, config, state_dir)
         narrow = config.layout == "narrow"
-        self._encoder = NarrowEncoder() if narrow else LineEncoder(config.max_columns)
+        self._refusals = Refusals()
+        wide = LineEncoder(config.max_columns, self._refusals)
+        self._encoder = NarrowEncoder() if narrow else wide
         self._client: InfluxDBClient | None = None
         self._service: WriteService | None = None
         self._transport = Transport()
@@ -113,8 +111,9 @@ class InfluxSink(RemoteSink):
 
     def encode(self, rows: Sequence[Selected]) -> list[Payload]:
         """The rows as line protocol, in payloads of about 4 MB of text."""
+        packed = self.config.gzip
         return [
-            Payload(self._pack(text), GZIP if self.config.gzip else PLAIN, count, values)
+            Payload(compress(text) if packed else text, GZIP if packed else PLAIN, count, values)
             for text, count, values in self._encoder.encode(rows)
             if text
         ]
@@ -123,24 +122,30 @@ class InfluxSink(RemoteSink):
         """Write the quality of every table with its next row, also where all is GOOD."""
         self._encoder.start_over()
 
-    def _pack(self, text: bytes) -> bytes:
-        if not self.config.gzip:
-            return text
-        return compress(text)
+    def pieces(self, body: bytes, format: str) -> list[bytes]:
+        """The lines without the columns that the server is known to refuse, and those apart."""
+        if format not in (GZIP, PLAIN) or not self._refusals.known:
+            return [body]
+        return self._packed(body, format, self._refusals.apart(plain_body(body, format)))
 
-    def split(self, body: bytes, format: str) -> list[bytes]:
-        """The lines in two halves."""
+    def split(self, body: bytes, format: str, words: str = "") -> list[bytes]:
+        """The lines, or the columns of the only line, in two parts."""
         if format not in (GZIP, PLAIN):
             return [body]
-        lines = plain_body(body, format).splitlines(keepends=True)
-        if len(lines) < 2:
+        return self._packed(body, format, self._refusals.divide(plain_body(body, format), words))
+
+    @staticmethod
+    def _packed(body: bytes, format: str, texts: list[bytes]) -> list[bytes]:
+        if len(texts) == 1:
             return [body]
-        middle = len(lines) // 2
-        halves = [b"".join(lines[:middle]), b"".join(lines[middle:])]
-        if format == PLAIN:
-            return halves
-        packers = [zlib.compressobj(1, wbits=31) for _ in halves]
-        return [p.compress(half) + p.flush() for p, half in zip(packers, halves, strict=True)]
+        return texts if format == PLAIN else [compress(text) for text in texts]
+
+    def describe_each(self, body: bytes, format: str) -> list[tuple[bytes, Described]]:
+        """What each line of a payload is about."""
+        if format not in (GZIP, PLAIN):
+            return []
+        lines = plain_body(body, format).splitlines(keepends=True)
+        return [(line, self.describe(line, PLAIN)) for line in lines]
 
     def describe(self, body: bytes, format: str) -> Described:
         """What a payload of one line is about."""
@@ -148,7 +153,14 @@ class InfluxSink(RemoteSink):
         measurement, labels, time_ns = lp.identity(line)
         part = labels.get("module") or labels.get("channel")
         table = f"{measurement}.{part}" if part else measurement
-        return Described(labels.get("device", "?"), table, time_ns, lp.count_fields(line))
+        parsed = lp.parse(line)
+        column = None
+        if parsed is not None and len(parsed.fields) == 1:
+            column = lp.plain(parsed.fields[0][0])
+            if self.config.layout == "narrow" and column != "_quality":
+                column = labels.get("tag", column)
+        values = lp.count_fields(line)
+        return Described(labels.get("device", "?"), table, time_ns, values, column)
 
     # -- delivering
 
@@ -170,32 +182,21 @@ class InfluxSink(RemoteSink):
                 urlopen_kw={"redirect": False, "retries": False},
             )
         except ApiException as error:
-            self._refused(error)
+            fault = answers.refusal(error)
+            if error.status == 401:
+                self._forget()  # the token may have been changed: read it again
+            if isinstance(fault, Rejected):
+                self._refusals.refused(plain_body(body, format), str(fault))
+            raise fault from error
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            raise SinkUnavailable(_network_fault(error, self.config.timeout_s)) from error
+            raise answers.silence(error, self.config.timeout_s) from error
         except ValueError as error:  # a token or address that no request can be made of
             self._forget()
             raise SinkUnavailable(f"no request can be made: {error}", operator=True) from error
-        else:
-            if status != 204:
-                # a captive portal or another server: nobody said that the rows are stored
-                raise SinkUnavailable(f"the server answered {status} instead of 204")
-
-    def _refused(self, error: ApiException) -> None:
-        status = int(error.status or 0)
-        words = f"{status} {_words(error)}".strip()
-        if status == 413:
-            raise TooLarge(words) from error
-        if status in (400, 422):
-            raise Rejected(words) from error
-        if status in (401, 403, 404):
-            if status == 401:
-                self._forget()  # the token may have been changed: read it again
-            raise SinkUnavailable(words, operator=True) from error
-        if status == 0:
-            raise SinkUnavailable(f"TLS: {error.reason}", operator=True) from error
-        headers: Any = error.headers or {}
-        raise SinkUnavailable(words, _retry_after_s(headers.get("Retry-After"))) from error
+        if status != 204:
+            # a captive portal or another server: nobody said that the rows are stored
+            raise SinkUnavailable(f"the server answered {status} instead of 204")
+        self._refusals.stored(lambda: plain_body(body, format))
 
     def _connected(self) -> WriteService:
         if self._closed:
@@ -255,34 +256,5 @@ class InfluxSink(RemoteSink):
             "layout": self.config.layout,
             "values_not_finite": self._encoder.not_finite,
             "values_as_text": self._encoder.as_text,
+            "columns_refused": self._refusals.names(),
         }
-
-
-def _words(error: ApiException) -> str:
-    """What the server said, in one short line."""
-    said = error.message if isinstance(error.message, str) else str(error.reason or "")
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", said).strip()[:500]
-
-
-def _retry_after_s(value: str | None) -> float | None:
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _network_fault(error: Exception, timeout_s: float) -> str:
-    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
-    if isinstance(error, urllib3.exceptions.NewConnectionError):  # is a TimeoutError to urllib3
-        return f"cannot connect: {found.group(1) if found else error}"[:300]
-    if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-        return f"no answer within {timeout_s:g} s"
-    if found:
-        return f"the connection failed: {found.group(1)}"
-    return f"the connection failed: {error}"[:300]

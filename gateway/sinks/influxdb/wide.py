@@ -17,15 +17,11 @@ import orjson
 from gateway.model import ALL, Array, Mark, Quality, Row, Table, Values
 from gateway.sinks import Selected
 from gateway.sinks.influxdb import lineprotocol as lp
-
-MAX_LINE = 65_536
-"""Longest line in bytes; a row of more goes out as several lines of one series and time."""
+from gateway.sinks.influxdb.prepared import MAX_LINE, Prepared, may_have_quality
+from gateway.sinks.influxdb.refusals import Refusals
 
 MAX_BATCH_TEXT = 4_000_000
 """A payload ends with the row that takes it past this many bytes of text."""
-
-_NUMBER = 27
-"""Longest text of a number: 24 digits and signs of a double, its ``i``, ``=`` and comma."""
 
 _MAX_INT = 2**63 - 1
 _OPTION = orjson.OPT_SERIALIZE_NUMPY
@@ -40,83 +36,6 @@ class Encoded(NamedTuple):
     values: int
 
 
-class _Line(NamedTuple):
-    """A run of columns that is written as one line."""
-
-    cut: int
-    opens_cut: bool
-    prefix: bytes
-    slices: tuple[tuple[int, int, int], ...]
-    """(part, first, end): the columns of a run that are of one part lie together in it."""
-    template: bytes
-
-
-class _Prepared:
-    """What does not change from row to row of one table."""
-
-    def __init__(self, table: Table, max_columns: int) -> None:
-        names = lp.unique_keys(table.columns, taken=["_quality"])
-        self.columns = table.columns
-        self.fields = [
-            [_field(names[c], c in table.stores_int) for c in part.columns] for part in table.parts
-        ]
-        ints = sorted(table.stores_int)
-        as_text = lp.unique_keys((f"{table.columns[c]}_text" for c in ints), names)
-        self.text_fields = {
-            c: _field(text, False).replace(b"=%b", b'="%b"')
-            for c, text in zip(ints, as_text, strict=True)
-        }
-        self.ints = [
-            np.array([c in table.stores_int for c in part.columns], bool)
-            if part.kind == "u8" and not table.stores_int.isdisjoint(part.columns)
-            else None
-            for part in table.parts
-        ]
-        total = len(table.columns)
-        width = max_columns or total or 1
-        self.cuts = [(c, min(c + width, total)) for c in range(0, total, width)]
-        self.wrote_quality = [may_have_quality(table)] * len(self.cuts)
-        self.lines: list[_Line] = []
-        for cut, (first, end) in enumerate(self.cuts):
-            measured = f"{table.name}_{cut + 1}" if cut else table.name
-            head = lp.prefix(measured, table.labels)
-            self._add_lines(table, names, head, cut, first, end)
-
-    def _add_lines(
-        self, table: Table, names: list[str], head: bytes, cut: int, first: int, end: int
-    ) -> None:
-        start = first
-        while start < end:
-            size, stop = len(head) + 24 + lp.MAX_QUALITY, start
-            while stop < end and (
-                stop == start or size + len(names[stop].encode()) + _NUMBER <= MAX_LINE
-            ):
-                size += len(names[stop].encode()) + _NUMBER
-                stop += 1
-            slices = []
-            for number, part in enumerate(table.parts):
-                a, b = np.searchsorted(part.columns, [start, stop]).tolist()
-                if a < b:
-                    slices.append((number, a, b))
-            fields = b",".join(f for p, a, b in slices for f in self.fields[p][a:b])
-            escaped = head.replace(b"%", b"%%")
-            template = b"%b %b %%d\n" % (escaped, fields)
-            self.lines.append(_Line(cut, start == first, escaped, tuple(slices), template))
-            start = stop
-
-
-def may_have_quality(table: Table) -> bool:
-    """Whether the last ``_quality`` in the database may be one that is not empty, at the start.
-
-    Rows that the gateway writes of itself have none.
-    """
-    return not table.name.startswith("gateway_")
-
-
-def _field(escaped: str, store_int: bool) -> bytes:
-    return escaped.replace("%", "%%").encode() + (b"=%bi" if store_int else b"=%b")
-
-
 def texts(values: Values) -> list[bytes]:
     """Each value of a part as its text in a line; ``null`` where it is not finite."""
     if isinstance(values, list):
@@ -129,13 +48,15 @@ def texts(values: Values) -> list[bytes]:
 class LineEncoder:
     """One line a row (layout ``wide``). Keeps what it must know to write a recovery once."""
 
-    def __init__(self, max_columns: int = 200) -> None:
+    def __init__(self, max_columns: int = 200, refusals: Refusals | None = None) -> None:
         self.not_finite = 0
         """Values left out because they were NaN or infinite and nobody had marked them BAD."""
         self.as_text = 0
         """Integers above 2^63-1 written as text."""
         self._max_columns = max_columns
-        self._tables: dict[Table, _Prepared] = {}
+        self._refusals = refusals or Refusals()
+        self._refused = self._refusals.known
+        self._tables: dict[Table, Prepared] = {}
 
     def start_over(self) -> None:
         """Write the ``_quality`` of every table again: the row that told it may be lost."""
@@ -144,6 +65,13 @@ class LineEncoder:
 
     def encode(self, rows: Sequence[Selected]) -> Iterator[Encoded]:
         """The lines of the rows, in runs of about MAX_BATCH_TEXT bytes; no row is divided."""
+        known = self._refusals.known
+        if known is not self._refused:
+            touched = {column.measurement for column in known ^ self._refused}
+            self._refused = known
+            for prepared in self._tables.values():
+                if not touched.isdisjoint(prepared.measured):
+                    prepared.arrange(self._refused)
         lines: list[bytes] = []
         size = count = values = 0
         for selected in rows:
@@ -163,14 +91,16 @@ class LineEncoder:
         row = selected.row
         prepared = self._tables.get(row.table)
         if prepared is None:
-            prepared = self._tables[row.table] = _Prepared(row.table, self._max_columns)
+            prepared = self._tables[row.table] = Prepared(
+                row.table, self._max_columns, self._refused
+            )
         if selected.masks is None and row.marks is None and not any(prepared.wrote_quality):
             parts = [texts(values) for values in row.parts]
             if self._is_plain(prepared, row, parts):
                 return _whole(prepared, row, parts, out)
         return self._sparse(prepared, selected, out)
 
-    def _is_plain(self, prepared: _Prepared, row: Row, parts: list[list[bytes]]) -> bool:
+    def _is_plain(self, prepared: Prepared, row: Row, parts: list[list[bytes]]) -> bool:
         for part, ints, text in zip(row.table.parts, prepared.ints, parts, strict=True):
             if part.kind[0] == "f" and b"null" in text:
                 return False
@@ -178,7 +108,7 @@ class LineEncoder:
                 return False
         return bool(parts)
 
-    def _sparse(self, prepared: _Prepared, selected: Selected, out: list[bytes]) -> int:
+    def _sparse(self, prepared: Prepared, selected: Selected, out: list[bytes]) -> int:
         row = selected.row
         count = 0
         kept: list[Array] = []
@@ -197,16 +127,17 @@ class LineEncoder:
                 low, high = np.searchsorted(kept[number], [a, b]).tolist()
                 chosen_fields += fields[number][low:high]
                 chosen_values += values[number][low:high]
-            if line.opens_cut:
-                quality = _quality(prepared, line.cut, row.marks)
-                if quality is not None:
-                    chosen_fields.append(_QUALITY)
-                    chosen_values.append(quality)
+            quality = _quality(prepared, line.cut, row.marks) if line.opens_cut else None
+            if quality is not None and line.quality_apart:
+                _add(line.prefix, [_QUALITY], [quality], row.time_ns, out)
+            elif quality is not None:
+                chosen_fields.append(_QUALITY)
+                chosen_values.append(quality)
             _add(line.prefix, chosen_fields, chosen_values, row.time_ns, out)
         return count
 
     def _chosen(
-        self, prepared: _Prepared, selected: Selected, number: int
+        self, prepared: Prepared, selected: Selected, number: int
     ) -> tuple[Array, list[bytes], list[bytes]]:
         """Places in the part that go out, and their fields and values."""
         row = selected.row
@@ -255,7 +186,7 @@ def _pick(templates: list[bytes], places: list[int]) -> list[bytes]:
     return list(itemgetter(*places)(templates))
 
 
-def _whole(prepared: _Prepared, row: Row, parts: list[list[bytes]], out: list[bytes]) -> int:
+def _whole(prepared: Prepared, row: Row, parts: list[list[bytes]], out: list[bytes]) -> int:
     for line in prepared.lines:
         values: list[bytes] = []
         for number, a, b in line.slices:
@@ -284,7 +215,7 @@ def _add(
     _add(prefix, fields[middle:], values[middle:], time_ns, out)
 
 
-def _quality(prepared: _Prepared, cut: int, marks: dict[int, Mark] | None) -> bytes | None:
+def _quality(prepared: Prepared, cut: int, marks: dict[int, Mark] | None) -> bytes | None:
     """The ``_quality`` of a cut's columns: None where it need not be written."""
     first, end = prepared.cuts[cut]
     items = []

@@ -1,0 +1,53 @@
+"""How much is sent at once: what gets through a slow line in time, and a server's bound takes."""
+
+from __future__ import annotations
+
+import math
+
+FLOOR_BYTES = 16_384
+"""Never less, for the time that each request takes of itself."""
+
+CEILING_BYTES = 8_000_000
+"""From here on there is no limit: no payload is so large."""
+
+GROWTH = 1.25
+EASE = 1.002
+"""Growth towards what was too large once, so that it is tried again only after some hundreds."""
+
+
+class Pace:
+    """The most bytes of one request; None: whatever comes. Used by one thread."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.limit_bytes: int | None = None
+        self._timeout_s = timeout_s
+        self._too_large: int | None = None
+        """Bytes that the server did not take for their number."""
+
+    def too_slow(self, size: int) -> bool:
+        """A request of so many bytes was not done in time: halve. False where that is no use."""
+        lower = max(FLOOR_BYTES, min(size, self.limit_bytes or size) // 2)
+        if lower >= (self.limit_bytes or size):
+            return False
+        self.limit_bytes = lower
+        return True
+
+    def too_large(self, size: int) -> None:
+        """The server does not take so many bytes at once."""
+        self._too_large = size
+        self.limit_bytes = max(FLOOR_BYTES, min(size, self.limit_bytes or size) // 2)
+
+    def stored(self, size: int, took_s: float) -> None:
+        """A request was done: grow where it used its room and little of its time."""
+        limit = self.limit_bytes
+        if limit is None or 2 * size < limit or 4.0 * took_s > self._timeout_s:
+            return
+        if self._too_large is not None and size >= self._too_large:
+            self._too_large = None  # the server's bound was raised
+        near = self._too_large is not None and 2.0 * limit * GROWTH > self._too_large
+        grown = math.ceil(limit * (EASE if near else GROWTH))
+        self.limit_bytes = grown if grown < CEILING_BYTES else None
+
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes may go at once."""
+        return self.limit_bytes is None or size <= self.limit_bytes

@@ -1,0 +1,127 @@
+"""What the machines answered against what is stored: once, or named in the loss ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from tests.sims.counting import Answered
+
+NEAR_NS = 1_000_000_000
+"""A row's time and the peer's own differ by the way there and back, on a busy machine."""
+
+SLACK_NS = 25_000_000
+"""The same at the ends of a loss: half a poll."""
+
+CUT_NS = 100_000_000
+"""A request that was under way at a cut is answered within this time after it."""
+
+
+class StoredRow(NamedTuple):
+    """A row as a store gives it back."""
+
+    device: str
+    number: int
+    time_ns: int
+
+
+class LossRange(NamedTuple):
+    """A row of table ``gateway_loss``."""
+
+    sink: str
+    device: str
+    table: str
+    first_ns: int
+    last_ns: int
+    rows: int
+    cause: str
+
+
+class Verdict(NamedTuple):
+    """What became of the answers of all machines in one store."""
+
+    answered: int
+    stored: int
+    named: Counter[str]
+    """Answers that are not stored but named, by cause."""
+    in_flight: int
+    """Answers that the gateway cannot have received: under way at a cut, or given up before."""
+    faults: list[str]
+    """Lost in silence, stored twice, invented: must be empty."""
+
+    @property
+    def lost(self) -> int:
+        """Answers that are named as lost."""
+        return sum(self.named.values())
+
+
+def reconcile(
+    ledger: Mapping[str, Sequence[Answered]],
+    store: Iterable[StoredRow],
+    losses: Iterable[LossRange],
+    sink: str,
+    *,
+    cuts_ns: Sequence[int] = (),
+    backs_ns: Sequence[int] = (),
+    same_clock: bool = True,
+) -> Verdict:
+    """Compare the answers of each device with one store.
+
+    ``cuts_ns``: when the gateway or a connection was cut; the last answer before each cut may
+    never have arrived. ``backs_ns``: when a connection came back; the first answer after it may
+    be to a request that was given up. ``same_clock``: rows have the time of their answer.
+    """
+    rows = list(store)
+    ranges = [loss for loss in losses if loss.sink == sink]
+    named: Counter[str] = Counter()
+    in_flight = 0
+    faults: list[str] = []
+    for device, answers in ledger.items():
+        told: Counter[LossRange] = Counter()
+        times = {answer.number: answer.time_ns for answer in answers}
+        stored = Counter(row.number for row in rows if row.device == device)
+        faults += [f"{device}: {n} is stored {k} times" for n, k in stored.items() if k > 1]
+        faults += [f"{device}: {n} was never answered" for n in stored if n not in times]
+        if same_clock:
+            faults += [
+                f"{device}: {row.number} is {(row.time_ns - times[row.number]) / 1e9} s off"
+                for row in rows
+                if row.device == device
+                and abs(row.time_ns - times.get(row.number, row.time_ns)) > NEAR_NS
+            ]
+        last_before = {
+            max((a.number for a in answers if a.time_ns <= cut + CUT_NS), default=0)
+            for cut in cuts_ns
+        }
+        unheard = last_before | {
+            min((a.number for a in answers if a.time_ns >= back), default=0) for back in backs_ns
+        }
+        for answer in answers:
+            if answer.number in stored:
+                continue
+            loss = _named(device, answer, ranges)
+            if loss is not None:
+                told[loss] += 1
+                named[loss.cause] += 1
+            elif answer.number in unheard:
+                in_flight += 1
+            else:
+                faults.append(f"{device}: {answer.number} is lost in silence")
+        faults += [
+            f"{device}: {count} are missing where {loss} is told"
+            for loss, count in told.items()
+            if count > loss.rows + 1  # the one in flight is missing too
+        ]
+    total = sum(map(len, ledger.values()))
+    return Verdict(total, len(rows), named, in_flight, faults)
+
+
+def _named(device: str, answer: Answered, ranges: Iterable[LossRange]) -> LossRange | None:
+    for loss in ranges:
+        if (
+            loss.device == device
+            and loss.first_ns - SLACK_NS <= answer.time_ns <= loss.last_ns + SLACK_NS
+        ):
+            return loss
+    return None

@@ -1,0 +1,54 @@
+"""The gateway itself ends, in the middle of everything."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.conftest import Proof
+from tests.faults.results import size
+from tests.faults.rig import passed
+from tests.support import until
+
+KILLS = size(35, 1000)
+"""Of each of the two gateways, which run side by side."""
+
+
+@pytest.mark.timeout(KILLS * 6 + 60)
+@pytest.mark.parametrize("gateway", ["one", "two"])
+def test_killed_at_random_points(proof: Proof, gateway: str) -> None:
+    """SIGKILL of the gateway at a random moment, also while it starts."""
+    rig = proof.rig(victoria=gateway == "two")
+    rig.start()
+    for _ in range(KILLS):
+        passed(proof.chance.choice((0.1, 0.9, 1.0, 1.2)) + proof.chance.random())
+        rig.kill()
+        rig.launch()
+    until(lambda: rig.status() is not None, 20)
+    rig.run_for(20)
+    rig.settled()
+    rig.stop()
+    sinks = ["influx", "history"] + ["victoria"] * (rig.victoria is not None)
+    verdicts = [rig.verdict(sink) for sink in sinks]
+    proof.holds(KILLS, "kills", *verdicts, may_lose={"unclean_stop"})
+
+
+@pytest.mark.parametrize("server", ["good", "dead"])
+def test_stopped_under_load(proof: Proof, server: str) -> None:
+    """SIGTERM under load: it ends in time, and what is not delivered is on disk."""
+    rig = proof.rig(load_tags=500)
+    rig.start()
+    assert rig.influx is not None
+    stops = size(4, 40)
+    for _ in range(stops):
+        rig.run_for(20)
+        if server == "dead":
+            rig.influx.kill()
+            rig.run_for(10)
+        rig.stop(within_s=7.0)  # shutdown_s is 5
+        if server == "dead":
+            rig.influx.start()
+        rig.start_gateway()
+    rig.run_for(20)
+    rig.settled()
+    rig.stop(within_s=7.0)
+    proof.holds(stops, "stops", rig.verdict(), rig.verdict("history"))

@@ -1,0 +1,65 @@
+"""The judge itself: each way to lose, double or invent a value must be found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.faults.ledger import LossRange, StoredRow, Verdict, reconcile
+from tests.sims.counting import Answered
+
+MS = 1_000_000
+T0 = 1_700_000_000_000_000_000
+ANSWERS = [Answered(n, T0 + 50 * n * MS) for n in range(1, 21)]
+STORED = [StoredRow("plc", a.number, a.time_ns + MS) for a in ANSWERS]
+
+
+def lost(first: int, last: int, rows: int, sink: str = "influx", device: str = "plc") -> LossRange:
+    """A loss from the one number to the other."""
+    times = T0 + 50 * first * MS, T0 + 50 * last * MS
+    return LossRange(sink, device, "counts", *times, rows, "unclean_stop")
+
+
+def judged(store: list[StoredRow], *losses: LossRange, cuts: Sequence[int] = ()) -> Verdict:
+    """The verdict on one sink."""
+    cuts_ns = [T0 + 50 * n * MS + 10 * MS for n in cuts]
+    return reconcile({"plc": ANSWERS}, store, losses, "influx", cuts_ns=cuts_ns)
+
+
+def test_all_stored_is_all_right() -> None:
+    verdict = judged(STORED)
+    assert (verdict.answered, verdict.stored, verdict.lost) == (20, 20, 0)
+    assert not verdict.faults
+
+
+@pytest.mark.parametrize(
+    ("store", "losses", "fault"),
+    [
+        (STORED[:4] + STORED[5:], [], "plc: 5 is lost in silence"),
+        (STORED[:4] + STORED[5:], [lost(9, 12, 4)], "plc: 5 is lost in silence"),
+        (STORED[:4] + STORED[5:], [lost(4, 6, 3, sink="history")], "plc: 5 is lost in silence"),
+        (STORED[:4] + STORED[5:], [lost(4, 6, 3, device="meter")], "plc: 5 is lost in silence"),
+        ([*STORED, STORED[3]], [], "plc: 4 is stored 2 times"),
+        ([*STORED, StoredRow("plc", 99, T0)], [], "plc: 99 was never answered"),
+        ([*STORED[:-1], StoredRow("plc", 20, T0 - 50 * MS)], [], "plc: 20 is -1.05 s off"),
+        (STORED[:4] + STORED[12:], [lost(4, 13, 2)], "plc: 8 are missing where"),
+    ],
+)
+def test_what_is_not_right_is_found(
+    store: list[StoredRow], losses: list[LossRange], fault: str
+) -> None:
+    assert [found for found in judged(store, *losses).faults if found.startswith(fault)]
+
+
+def test_what_is_named_is_counted_by_its_cause() -> None:
+    verdict = judged(STORED[:4] + STORED[7:], lost(5, 7, 3))
+    assert verdict.named == {"unclean_stop": 3}
+    assert not verdict.faults
+
+
+def test_only_the_last_answer_before_a_cut_may_be_in_flight() -> None:
+    assert judged(STORED[:9] + STORED[10:], cuts=[10]).in_flight == 0
+    # the cut's tolerance reaches two answers on: the last of them
+    verdict = judged(STORED[:11] + STORED[12:], cuts=[10])
+    assert (verdict.in_flight, verdict.faults) == (1, [])

@@ -1,0 +1,53 @@
+"""Long running at twenty times the usual rate, with an outage of the server every minute."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Proof
+from tests.faults.results import size
+from tests.faults.rig import Rig, passed
+
+ROUNDS = size(3, 30)
+GOOD_S, OUTAGE_S = size(6, 45), size(4, 15)
+MEMORY_KB = 8_000
+"""So much more at the end than in the middle is within noise."""
+
+
+def _uses(rig: Rig) -> tuple[int, int]:
+    """Resident memory in kB, and open descriptors."""
+    assert rig.process is not None
+    folder = Path(f"/proc/{rig.process.pid}")
+    pages = int((folder / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") // 1024, len(list((folder / "fd").iterdir()))
+
+
+@pytest.mark.timeout(ROUNDS * (GOOD_S + OUTAGE_S) * 2 + 120)
+def test_soak(proof: Proof) -> None:
+    """Soak at 20 polls a second and 5,000 values/s, the server away once a round."""
+    rig = proof.rig(load_tags=500)
+    assert rig.influx is not None
+    rig.start()
+    used: list[tuple[int, int]] = []
+    began = time.monotonic()
+    for _ in range(ROUNDS):
+        passed(GOOD_S)
+        used.append(_uses(rig))
+        rig.influx.kill()
+        passed(OUTAGE_S)
+        rig.influx.start()
+        rig.settled(120)
+    seconds = round(time.monotonic() - began)
+    used.append(_uses(rig))
+    rig.run_for(20)
+    rig.settled()
+    rig.stop()
+    middle, end = used[len(used) // 2], used[-1]
+    more = {"rss_kb": [kb for kb, _ in used], "descriptors": [n for _, n in used]}
+    proof.holds(seconds, "seconds", rig.verdict(), rig.verdict("history"), **more)
+    assert end[0] < middle[0] + MEMORY_KB, more
+    assert end[1] <= middle[1] + 2, more
