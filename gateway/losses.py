@@ -25,6 +25,7 @@ Cause: TypeAlias = Literal[
     "corrupt_segment",
     "spool_unwritable",
     "unclean_stop",
+    "stream_gap",
     "dead_letter_bound",
     "dead_letter_age",
 ]
@@ -39,7 +40,10 @@ KEPT = 1000
 
 
 class Loss(NamedTuple):
-    """Rows of one table that will never reach one sink; times are of the first and last row, ns."""
+    """Rows of one table that will never reach one sink; times are of the first and last row, ns.
+
+    ``sink`` is empty where no sink gets them: their samples were never read (``stream_gap``).
+    """
 
     sink: str
     device: str

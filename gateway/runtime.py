@@ -109,7 +109,14 @@ class Runtime:
         first = bus.devices[0]
         if isinstance(first, StreamDriver):
             consumer = self.streams.consumer(first.name)
-            return StreamWorker(first, consumer, publish, heartbeats, on_event=self.events.record)
+            return StreamWorker(
+                first,
+                consumer,
+                publish,
+                heartbeats,
+                on_event=self.events.record,
+                on_loss=self.ledger.record,
+            )
         polled = [d for d in bus.devices if isinstance(d, PolledDriver)]
         mark = self._clock_mark
         return BusWorker(bus.name, polled, publish, heartbeats, phase=phase, whole_mark=mark)

@@ -12,6 +12,7 @@ from gateway.device import DeviceState
 from gateway.driver import StreamDriver
 from gateway.errors import DeviceUnavailable
 from gateway.health import Heartbeats
+from gateway.losses import Loss
 from gateway.model import Block, Row
 from gateway.sampleclock import STEP_NS, SampleClock
 from gateway.worker import BEAT_SLACK_S, Worker
@@ -43,6 +44,7 @@ class StreamWorker(Worker):
         heartbeats: Heartbeats,
         *,
         on_event: Callable[[str, str, str], None] = lambda *_: None,
+        on_loss: Callable[[Loss], None] = lambda _: None,
         now_ns: Callable[[], int] = time.time_ns,
         elapsed_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -51,6 +53,7 @@ class StreamWorker(Worker):
         self._device = self.devices[0]
         self._consumer = consumer
         self._on_event = on_event
+        self._on_loss = on_loss
         self._now_ns = now_ns
         self._elapsed_ns = elapsed_ns
         self._clock = SampleClock()
@@ -171,6 +174,11 @@ class StreamWorker(Worker):
         self._on_event("gap", self.name, f"{reason}: no samples for {missing_s:.3f} s")
         extra = {"device": self.name, "reason": reason, "missing_s": round(missing_s, 3)}
         log.warning("gap in a stream", extra=extra)
+        for group in self._driver.groups if missing_s else ():
+            rows = len(group.tables) * max(1, round(missing_s / group.interval_s))
+            detail = f"{reason}: no samples for {missing_s:.3f} s"
+            span = (ended_ns, t0_ns, rows)
+            self._on_loss(Loss("", self.name, group.name, *span, "stream_gap", detail))
 
     def _loss_ns(self) -> int:
         # not before the last sample, though the wall clock may be a little behind

@@ -82,6 +82,8 @@ class Spool:
         self._logged_s = 0.0
         self.interrupted: dict[tuple[str, str], int] = {}
         """After an unclean stop: the last spooled time of each table, ns."""
+        self.is_new = False
+        """No earlier run has stored anything here."""
         self._max_bytes = max_bytes or int(config.max_bytes)
         self._max_age_s = config.max_age_days * 86400.0
         self._on_loss = on_loss
@@ -116,6 +118,7 @@ class Spool:
                 segment.last_write_s = now - max(0.0, wall - written)
             segment.bytes = segment.size()
             self._shelves[family].adopt(segment)
+        self.is_new = not found
         if found and not self._stopped.exists():
             self.interrupted = {k: ns for s in self._shelves.values() for k, ns in s.last.items()}
         self._stopped.unlink(missing_ok=True)

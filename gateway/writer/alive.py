@@ -15,11 +15,18 @@ class Alive:
         self.path = path
         self.before_ns: int | None = None
         """What an earlier run promised last before it was killed; None where it ended cleanly."""
+        self.since_ns: int | None = None
+        """When the first run since a clean end began; None where there was none before this."""
 
     def begin(self, within_s: float) -> None:
         """Look at what an earlier run left, and begin."""
         with suppress(OSError):
             self.before_ns = self.path.stat().st_mtime_ns
+        with suppress(OSError, ValueError):
+            if self.before_ns is None:
+                _write(self.path, str(time.time_ns()))
+            else:
+                self.since_ns = int(self.path.read_text("ascii"))
         self.touch(within_s)
 
     def touch(self, within_s: float) -> None:
@@ -35,3 +42,13 @@ class Alive:
         """A clean end."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    try:
+        os.write(fd, text.encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)

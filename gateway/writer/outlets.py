@@ -80,6 +80,10 @@ class Outlet(ABC):
         return {}
 
     @abstractmethod
+    def stored_nothing(self) -> bool:
+        """Whether it is known that earlier runs stored no row at all."""
+
+    @abstractmethod
     def note(self, notes: Sequence[Note]) -> None:
         """Losses on disk before their rows are: the next start tells of them. Never raises."""
 
@@ -168,6 +172,11 @@ class DirectOutlet(Outlet):
         left = self._sink.left() if isinstance(self._sink, Remembers) else None
         for cause, span, detail in told_now(self._notes.load(), left[1] if left else {}):
             self._lost(cause, span, detail)
+
+    def stored_nothing(self) -> bool:
+        """As the sink found at its opening."""
+        left = self._sink.left() if isinstance(self._sink, Remembers) else None
+        return left is not None and not left[1]
 
     def note(self, notes: Sequence[Note]) -> None:
         """In a file beside the sink's own."""

@@ -79,6 +79,10 @@ class SpooledOutlet(Outlet):
         found, self._spool.interrupted = self._spool.interrupted, {}
         return found
 
+    def stored_nothing(self) -> bool:
+        """As the spool found at its opening."""
+        return self._is_open and self._spool.is_new
+
     def note(self, notes: Sequence[Note]) -> None:
         """Beside the spool."""
         self._spool.note(notes)

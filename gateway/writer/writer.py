@@ -82,6 +82,10 @@ class Writer:
         self._held_rows = 0
         self._dropped_before = 0
         self._interrupted: dict[tuple[str, str], int] = {}
+        self._nothing_since_ns: int | None = None
+        """When a run began that was killed before it had stored any row."""
+        self._begun: set[tuple[str, str]] = set()
+        """Tables with rows since then."""
         self._rows_accepted = 0
         self._rows_unchanged = 0
         self._rows_lost = 0
@@ -175,6 +179,8 @@ class Writer:
         with self._no_end():
             self._outlet.open()
             self._interrupted.update(self._outlet.interrupted())
+            if self._outlet.stored_nothing():
+                self._nothing_since_ns = self._outlet.alive.since_ns
         self._opened.set()
         held: list[Row] = []
         flush_at = time.monotonic() + interval_s
@@ -234,7 +240,7 @@ class Writer:
         with self._no_end():
             self._repeat_after_loss()
             self._interrupted.update(self._outlet.interrupted())
-            if self._interrupted:
+            if self._interrupted or self._nothing_since_ns is not None:
                 self._report_interruption(rows)
         size = self._config.batch_rows
         for at in range(0, len(rows), size) or (0,):
@@ -294,7 +300,11 @@ class Writer:
         within_ns = int(2e9 * self._config.flush_interval_s)
         for row in rows:
             table = row.table
-            last_ns = self._interrupted.pop((table.device, table.key), None)
+            key = (table.device, table.key)
+            last_ns = self._interrupted.pop(key, None)
+            if self._nothing_since_ns is not None and key not in self._begun:
+                self._begun.add(key)
+                last_ns = self._nothing_since_ns
             if last_ns is None or table.name.startswith(OWN_TABLES) or not table.interval_s:
                 continue
             interval_ns = table.interval_s * 1e9

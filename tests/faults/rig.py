@@ -124,6 +124,11 @@ class Rig:
 
     def start(self) -> None:
         """All servers, all machines, and the gateway until it answers."""
+        self.start_others()
+        self.start_gateway()
+
+    def start_others(self) -> None:
+        """All servers and machines."""
         for server in (self.influx, self.victoria):
             if server is not None:
                 server.start()
@@ -132,7 +137,6 @@ class Rig:
             self.influx.query(f"CREATE DATABASE {name}", database="")
         for peer in self.peers.values():
             peer.start()
-        self.start_gateway()
 
     def launch(self) -> None:
         """Start the gateway and do not wait for it."""

@@ -32,6 +32,22 @@ def test_killed_at_random_points(proof: Proof, gateway: str) -> None:
     proof.holds(KILLS, "kills", *verdicts, may_lose={"unclean_stop"})
 
 
+@pytest.mark.parametrize("kills", [1, 3])
+def test_killed_before_anything_was_stored(proof: Proof, kills: int) -> None:
+    """SIGKILL of the very first run before its first flush."""
+    rig = proof.rig()
+    rig.start_others()
+    for _ in range(kills):
+        rig.launch()
+        rig.run_for(2)
+        rig.kill()
+    rig.start_gateway()
+    rig.run_for(20)
+    rig.settled()
+    rig.stop()
+    proof.holds(kills, "kills", rig.verdict(), rig.verdict("history"), may_lose={"unclean_stop"})
+
+
 @pytest.mark.parametrize("server", ["good", "dead"])
 def test_stopped_under_load(proof: Proof, server: str) -> None:
     """SIGTERM under load: it ends in time, and what is not delivered is on disk."""

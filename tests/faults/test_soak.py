@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_soak(proof: Proof) -> None:
     rig.settled()
     rig.stop()
     middle, end = used[len(used) // 2], used[-1]
-    more = {"rss_kb": [kb for kb, _ in used], "descriptors": [n for _, n in used]}
+    more: dict[str, Any] = {"rss_kb": [kb for kb, _ in used], "descriptors": [n for _, n in used]}
     proof.holds(seconds, "seconds", rig.verdict(), rig.verdict("history"), **more)
     assert end[0] < middle[0] + MEMORY_KB, more
     assert end[1] <= middle[1] + 2, more

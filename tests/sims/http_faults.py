@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -82,6 +83,8 @@ class FaultServer:
         self.rate = rate
         self.requests: list[tuple[bytes, bytes]] = []
         """(head, body) of every request."""
+        self.times_s: list[float] = []
+        """Monotonic time at which each of them was there."""
         self.ended = 0
         """Connections that are over."""
         self._stop = threading.Event()
@@ -115,6 +118,7 @@ class FaultServer:
         with sock, suppress(OSError):
             sock.settimeout(0.05)
             while (request := self._read(sock)) is not None:
+                self.times_s.append(time.monotonic())
                 self.requests.append(request)
                 answer = self._answer(request[1])
                 sock.settimeout(5.0)

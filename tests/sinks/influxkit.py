@@ -29,6 +29,7 @@ class Gateway:
         self.folder = folder
         self.losses: list[Loss] = []
         self.backoff = QUICK
+        self.flush_interval_s = 0.05
         self.token = folder / "token"
         self.token.write_text(TOKEN + "\n")
         self.token.chmod(0o600)
@@ -39,7 +40,7 @@ class Gateway:
         document["token_file"] = str(self.token)
         self.sink = InfluxSink("influx", InfluxConfig.model_validate(document), self.folder)
         spool = Spool(self.folder / "spool", SpoolConfig(), "influx", self.losses.append)
-        config = WriterConfig(flush_interval_s=0.05)
+        config = WriterConfig(flush_interval_s=self.flush_interval_s)
         subscription = self.hub.subscribe("influx")
         self.writer = Writer(
             "influx",

@@ -13,6 +13,7 @@ import pytest
 from gateway.driver import DeviceConfig, DeviceMap, StreamDriver, StreamSpec
 from gateway.errors import DeviceUnavailable, GatewayError, Place
 from gateway.health import Heartbeats
+from gateway.losses import Loss
 from gateway.model import Block, Channel, Column, Group, Row, Table
 from gateway.streaming import StreamWorker
 from tests.support import until
@@ -120,6 +121,7 @@ class Rig:
         self.shelf = Shelf()
         self.rows: list[Row] = []
         self.events: list[tuple[str, str, str]] = []
+        self.losses: list[Loss] = []
         self.wall = Wall()
         self.worker = StreamWorker(
             driver,
@@ -127,6 +129,7 @@ class Rig:
             self.rows.append,
             Heartbeats(),
             on_event=lambda *event: self.events.append(event),
+            on_loss=self.losses.append,
             now_ns=self.wall,
             elapsed_ns=self.wall.elapsed_ns,
         )
@@ -298,3 +301,17 @@ def test_a_disabled_stream_is_not_connected(rig: Any) -> None:
     with pytest.raises(GatewayError, match="disabled"):
         future.result(5)
     assert made.driver.connects == 0
+
+
+def test_what_a_gap_cost_is_told_as_a_loss(rig: Any) -> None:
+    made = rig()
+    made.allow(2)
+    ended_ns = made.shelf.blocks[-1][1] + 10_000_000
+    made.wall.ns += 3_000_000_000
+    made.driver.gap = "overrun"
+    made.allow(1)
+    (loss,) = made.losses
+    assert loss[:3] == ("", "daq", "v")
+    assert (loss.first_ns, loss.rows, loss.cause) == (ended_ns, 3, "stream_gap")
+    assert loss.last_ns == made.shelf.blocks[-1][1]
+    assert "overrun" in loss.detail
