@@ -39,6 +39,12 @@ _SINK: tuple[tuple[str, Type, str, str], ...] = (
     ("rows_accepted", "counter", "rows_accepted_total", "Rows taken for the sink."),
     ("rows_stored", "counter", "rows_stored_total", "Rows that the sink confirmed as stored."),
     ("rows_rejected", "counter", "rows_rejected_total", "Rows that the sink refused for good."),
+    (
+        "values_rejected",
+        "counter",
+        "values_rejected_total",
+        "Values that the sink refused for good.",
+    ),
     ("rows_lost", "counter", "rows_lost_total", "Rows discarded before they were stored."),
     ("values_stored", "counter", "values_stored_total", "Values in the rows that were stored."),
     ("pending_rows", "gauge", "pending_rows", "Rows that wait for the sink."),

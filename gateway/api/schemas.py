@@ -97,6 +97,7 @@ class SinkStatus(_Shape):
     rows_accepted: int
     rows_stored: int
     rows_rejected: int
+    values_rejected: int = 0
     rows_lost: int
     values_stored: int
     pending_rows: int

@@ -161,7 +161,6 @@ class SpooledOutlet(Outlet):
     def _rejected(self, spans: list[Span], words: str) -> None:
         if self._box.is_replay(self._deliverer.in_hand):
             return  # told when they were refused first
-        self._reset()
         for span in spans:
             self._lost("rejected", span, words[:200])
 
@@ -198,6 +197,7 @@ class SpooledOutlet(Outlet):
             "error": error,
             "rows_stored": deliverer.rows_stored,
             "rows_rejected": deliverer.rows_rejected,
+            "values_rejected": deliverer.values_rejected,
             "values_stored": deliverer.values_stored,
             **spool,
             **self._box.status(),

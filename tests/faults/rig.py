@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from gateway.api.client import Client, NotRunning
 from gateway.errors import GatewayError
+from tests.faults import stores
 from tests.faults.ledger import LossRange, StoredRow, Verdict, reconcile
 from tests.faults.peers import CountingPeer
 from tests.sims.influx_peer import BUCKET, TOKEN, InfluxPeer, VictoriaPeer
@@ -238,56 +238,9 @@ class Rig:
 
     # -- what was stored ----------------------------------------------------------------------
 
-    def in_influx(self, database: str = BUCKET) -> list[StoredRow]:
-        """All counts that the Influx engine has."""
-        assert self.influx is not None
-        series = self.influx.query("SELECT n FROM counts GROUP BY device", database)
-        return [
-            StoredRow(one["tags"]["device"], number, time_ns)
-            for one in series
-            for time_ns, number in one["values"]
-        ]
-
-    def in_history(self) -> list[StoredRow]:
-        """All counts that the historian has; of a gateway that was stopped."""
-        with sqlite3.connect(self.state_dir / "history.db") as store:
-            rows = store.execute(
-                "select device, value, time_ns from history where table_name='counts' and tag='n'"
-                " and value is not null"
-            ).fetchall()
-        store.close()
-        return [StoredRow(*row) for row in rows]
-
-    def in_victoria(self) -> list[StoredRow]:
-        """All counts that VictoriaMetrics has; it keeps milliseconds."""
-        assert self.victoria is not None
-        return [
-            StoredRow(label.removeprefix("device="), int(value), time_ms * 1_000_000)
-            for (_, *labels), values in self.victoria.export('{__name__="counts_n"}').items()
-            for label in labels
-            if label.startswith("device=")
-            for time_ms, value in values.items()
-        ]
-
     def losses(self) -> list[LossRange]:
-        """The loss ledger, as the historian and the Influx engine have it."""
-        names = ("sink", "device_lost", "table_lost", "first_ns", "last_ns", "rows", "cause")
-        found: dict[tuple[Any, ...], None] = {}
-        if self.influx is not None:
-            for row in self.influx.rows("gateway_loss"):
-                found[tuple(row[name] for name in names)] = None
-        if (self.state_dir / "history.db").exists():
-            with sqlite3.connect(self.state_dir / "history.db") as store:
-                told = store.execute(
-                    "select time_ns, tag, value from history where table_name='gateway_loss'"
-                ).fetchall()
-            store.close()
-            by_time: dict[int, dict[str, Any]] = {}
-            for time_ns, tag, value in told:
-                by_time.setdefault(time_ns, {})[tag] = value
-            for row in by_time.values():
-                found[tuple(row[name] for name in names)] = None
-        return [LossRange(*place) for place in found]
+        """The loss ledger; of a gateway that was stopped."""
+        return stores.losses(self.influx, self.state_dir / "history.db")
 
     def verdict(self, sink: str = "influx", *, same_clock: bool = True) -> Verdict:
         """The comparison for one sink; of a gateway that was stopped."""
@@ -306,12 +259,16 @@ class Rig:
             )
 
         if sink == "history":
-            return compare(self.in_history())
-        if sink == "influx":
-            return compare(self.in_influx())
-        if sink in self.sinks:
-            return compare(self.in_influx(sink))
+            return compare(stores.in_history(self.state_dir / "history.db"))
+        if sink != "victoria":
+            assert self.influx is not None
+            return compare(stores.in_influx(self.influx, sink if sink in self.sinks else BUCKET))
         # a point may stay invisible there for more than a second
-        end = time.monotonic() + 5.0
-        until(lambda: not compare(self.in_victoria()).faults or time.monotonic() > end)
-        return compare(self.in_victoria())
+        assert self.victoria is not None
+        victoria, end = self.victoria, time.monotonic() + 5.0
+
+        def seen() -> Verdict:
+            return compare(stores.in_victoria(victoria))
+
+        until(lambda: not seen().faults or time.monotonic() > end)
+        return seen()

@@ -68,11 +68,12 @@ def test_an_exponential_average_reaches_63_percent_after_its_time_constant() -> 
 
 
 @pytest.mark.parametrize("mode", ["linear", "exponential", "peak_hold"])
-def test_what_is_not_known_is_left_out_and_a_reset_forgets_everything(mode: Mode) -> None:
+def test_what_is_not_known_has_no_average_and_a_reset_forgets_everything(mode: Mode) -> None:
     made = averages(mode, 1.0)
     assert math.isnan(run(made, [math.nan])[0])
-    before = run(made, [5.0, math.nan])
-    assert before == [5.0, 5.0]
+    assert run(made, [5.0]) == [5.0]
+    assert math.isnan(run(made, [math.nan])[0]), "an old average is no value of now"
+    assert run(made, [5.0]) == [5.0], "and what was not known is left out of the next"
     made.reset()
     assert math.isnan(run(made, [math.nan])[0])
     assert run(made, [3.0]) == [3.0]
