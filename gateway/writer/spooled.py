@@ -44,7 +44,6 @@ class SpooledOutlet(Outlet):
         super().__init__(name, lost, notes_path, Alive(spool.folder / "alive"))
         self._sink = sink
         self._spool = spool
-        self._reset = reset
         self._lanes = Lanes(ask)
         self._unkept_rows = 0
         self._telling: dict[Batch, list[Note]] = {}
