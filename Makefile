@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check bench peers clean
+.PHONY: setup run test check bench faults peers clean
 
 setup: $(VENV)/.ready
 
@@ -26,6 +26,12 @@ test: setup peers
 
 check: setup peers
 	scripts/check
+
+# the long form of the fault tests: some hours, as root; `make test` runs the short one in CI
+faults: setup peers
+	GATEWAY_CI=1 GATEWAY_FAULTS=long GATEWAY_FAULTS_RESULTS=docs/reliability.jsonl \
+	  $(BIN)/python -m pytest -n 2 tests/faults $(PYTEST_ARGS)
+	$(BIN)/python -m tests.faults.report
 
 bench: setup peers
 	$(BIN)/python -m tests.bench

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigError
+from gateway.commands.console import WrongUsage
+from gateway.errors import ConfigError, GatewayError
 
 if TYPE_CHECKING:
-    from gateway.api.client import Client
+    from gateway.api.client import Client, Params
 
 DEFAULT_SOCKET = Path("/run/gateway.sock")
 
@@ -19,6 +20,29 @@ def client_for(socket: Path | None, config: Path | None) -> Client:
     from gateway.api.client import Client
 
     return Client(socket_path(socket, config))
+
+
+def download(
+    client: Client,
+    path: str,
+    target: Path,
+    what: str,
+    params: Params | None = None,
+    *,
+    timeout_s: float,
+) -> int:
+    """Bytes of an answer into a new file; none is left where that fails. ``what`` it is called."""
+    try:
+        with target.open("xb") as file:
+            try:
+                return client.download(path, file, params, timeout_s=timeout_s)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        raise WrongUsage(f"{target} exists; {what} written to a new file") from None
+    except OSError as error:
+        raise GatewayError(f"{target}: {error.strerror}") from error
 
 
 def socket_path(socket: Path | None, config: Path | None) -> Path:

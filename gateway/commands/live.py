@@ -13,13 +13,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from gateway.commands.client import client_for
+from gateway.commands.client import client_for, download
 from gateway.commands.console import (
     EXIT_BAD,
     AsJson,
     ConfigOption,
     SocketOption,
-    WrongUsage,
     coloured,
     flush,
     out,
@@ -30,7 +29,6 @@ from gateway.commands.console import (
 )
 from gateway.commands.silence import Silence
 from gateway.commands.values import quality, shown
-from gateway.errors import GatewayError
 from gateway.terminal import count, duration, number, printable, size, wants_colour
 
 WATCH_S = 2.0
@@ -217,17 +215,8 @@ def snapshot(
 ) -> None:
     """Copy the history of the running gateway into a file."""
     client = client_for(socket, config)
-    try:
-        with target.open("xb") as file:
-            try:
-                written = client.download("/v1/history.db", file, timeout_s=600.0)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise WrongUsage(f"{target} exists; a copy is written to a new file") from None
-    except OSError as error:
-        raise GatewayError(f"{target}: {error.strerror}") from error
+    path = "/v1/history.db"
+    written = download(client, path, target, "a copy is", timeout_s=600.0)
     say(f"{target}: {size(written)}, e.g. sqlite3 {target} 'select * from history limit 5'")
 
 

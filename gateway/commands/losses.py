@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.commands.client import client_for
+from gateway.commands.client import client_for, download
 from gateway.commands.console import (
     AsJson,
     ConfigOption,
@@ -21,7 +21,6 @@ from gateway.commands.console import (
     say,
     table,
 )
-from gateway.errors import GatewayError
 from gateway.terminal import count, size
 
 IDS_AT_ONCE = 500
@@ -149,19 +148,8 @@ def export(
 ) -> None:
     """Write all refused lines into a file, an object a line; they stay here, too."""
     client = client_for(socket, config)
-    try:
-        with target.open("xb") as file:
-            try:
-                params = {"sink": sink}
-                path = "/v1/dead-letters.ndjson"
-                written = client.download(path, file, params, timeout_s=EXPORT_S)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise WrongUsage(f"{target} exists; dead letters are written to a new file") from None
-    except OSError as error:
-        raise GatewayError(f"{target}: {error.strerror}") from error
+    path, params = "/v1/dead-letters.ndjson", {"sink": sink}
+    written = download(client, path, target, "dead letters are", params, timeout_s=EXPORT_S)
     say(f"{target}: {size(written)}")
 
 

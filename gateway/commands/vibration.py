@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.commands import recorded
+from gateway.commands.client import download
 from gateway.commands.console import (
     AsJson,
     ConfigFile,
@@ -250,26 +251,16 @@ def capture(
     Asks the running gateway; with all that the samples depend on. `gateway features TARGET`
     computes on it.
     """
-    from urllib.parse import urlencode
-
     from gateway.recordings import describe_recording
 
     if target.suffix.lower() != ".npz":
         raise WrongUsage(f"{target}; expected a file that ends in .npz")
     client = _client(file, device)
-    params = {"device": device, "channel": channel}
-    query = urlencode(params | ({} if seconds is None else {"seconds": str(seconds)}))
-    try:
-        with target.open("xb") as stream:
-            try:
-                written = client.download(f"/v1/capture.npz?{query}", stream, timeout_s=60.0)
-            except BaseException:
-                target.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise WrongUsage(f"{target} exists; samples are written to a new file") from None
-    except OSError as error:
-        raise GatewayError(f"{target}: {error.strerror}") from error
+    asked = {"device": device, "channel": channel}
+    if seconds is not None:
+        asked["seconds"] = str(seconds)
+    path = "/v1/capture.npz"
+    written = download(client, path, target, "samples are", asked, timeout_s=60.0)
     kept = describe_recording(target, channel)
     lasts_s = (kept.samples or 0) / (kept.rate_hz or math.inf)
     said = f"{target}: the newest {duration(lasts_s)}, {size(written)}"

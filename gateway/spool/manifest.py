@@ -6,7 +6,7 @@ When the database can no longer be read, the file still says which rows were los
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,21 +26,51 @@ class Span(NamedTuple):
 
 def merge_spans(spans: Iterable[Span]) -> list[Span]:
     """One span a table."""
-    merged: dict[tuple[str, str], Span] = {}
-    for span in spans:
-        key = span[:2]
-        old = merged.get(key)
-        merged[key] = (
-            span
-            if old is None
-            else Span(
-                *key,
-                old.rows + span.rows,
-                min(old.first_ns, span.first_ns),
-                max(old.last_ns, span.last_ns),
-            )
-        )
-    return list(merged.values())
+    merged: dict[tuple[str, str], list[int]] = {}
+    for device, table, rows, first_ns, last_ns in spans:
+        found = merged.get((device, table))
+        if found is None:
+            merged[device, table] = [rows, first_ns, last_ns]
+            continue
+        found[0] += rows
+        if first_ns < found[1]:
+            found[1] = first_ns
+        if last_ns > found[2]:
+            found[2] = last_ns
+    return [Span(*key, *numbers) for key, numbers in merged.items()]
+
+
+def missing_spans(expected: Iterable[Span], known: Iterable[Span]) -> list[Span]:
+    """Rows of each table that are expected and not among the known ones."""
+    found = {span[:2]: span.rows for span in merge_spans(known)}
+    left = [span._replace(rows=span.rows - found.get(span[:2], 0)) for span in expected]
+    return [span for span in left if span.rows > 0]
+
+
+class Counts:
+    """What a segment holds, by table: known without a look at any file."""
+
+    def __init__(self, spans: Iterable[Span] = ()) -> None:
+        self._spans: dict[tuple[str, str], Span] = {span[:2]: span for span in merge_spans(spans)}
+
+    def add(self, spans: Iterable[Span]) -> None:
+        """These rows came."""
+        for span in spans:
+            old = self._spans.get(span[:2])
+            self._spans[span[:2]] = span if old is None else merge_spans((old, span))[0]
+
+    def subtract(self, spans: Iterable[Span]) -> None:
+        """These rows went; of the rest the first and last time stay as they were."""
+        for span in spans:
+            old = self._spans.get(span[:2])
+            if old is not None and old.rows > span.rows:
+                self._spans[span[:2]] = old._replace(rows=old.rows - span.rows)
+            else:
+                self._spans.pop(span[:2], None)
+
+    def spans(self) -> list[Span]:
+        """One span a table."""
+        return list(self._spans.values())
 
 
 def dump_spans(spans: Iterable[Span]) -> bytes:
@@ -66,20 +96,36 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+class Contents(NamedTuple):
+    """What a manifest file says."""
+
+    pending: dict[int, tuple[Span, ...]]
+    """Batches that were stored and not noted as delivered."""
+    done: set[int]
+    """Batches noted as delivered, or as lost and told."""
+    last_ns: dict[tuple[str, str], int]
+    """The last spooled time of each table, carried on from segment to segment."""
+
+
 class Manifest:
     """The append-only file: a JSON line for each batch stored and each group delivered."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._torn = False
+        """The last line may have no end: the next one must not be joined to it."""
 
     def append(self, line: dict[str, Any], *, sync: bool = False) -> None:
         """Add a line; OSError where the disk refuses."""
         if self._fd is None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        data = orjson.dumps(line) + b"\n"
+            self._torn = True  # perhaps: whoever wrote before may have been killed at it
+        data = (b"\n" if self._torn else b"") + orjson.dumps(line) + b"\n"
+        self._torn = True
         if os.write(self._fd, data) != len(data):
             raise OSError(28, "short write to the manifest", str(self.path))
+        self._torn = False
         if sync:
             os.fdatasync(self._fd)
 
@@ -101,22 +147,59 @@ class Manifest:
                 if isinstance(parsed, dict):
                     yield parsed
 
-    def pending(self) -> dict[int, tuple[Span, ...]]:
-        """Batches that were stored and not noted as delivered."""
-        found: dict[int, tuple[Span, ...]] = {}
+    def contents(self) -> Contents:
+        """All that is readable of it; nothing where the file is gone."""
+        found = Contents({}, set(), {})
         for line in self.lines():
-            if "id" in line:
-                found[line["id"]] = _spans(line["spans"])
-            for gone in line.get("done", ()):
-                found.pop(gone, None)
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                _read_line(line, found)
         return found
 
-    def last_times(self) -> dict[tuple[str, str], int]:
-        """The last spooled time of each table, carried on from segment to segment."""
-        times: dict[tuple[str, str], int] = {}
-        for line in self.lines():
-            for device, table, last_ns in line.get("last", ()):
-                times[device, table] = last_ns
-            for span in _spans(line.get("spans", [])):
-                times[span[:2]] = max(times.get(span[:2], 0), span.last_ns)
-        return times
+    def vanished(self) -> bool:
+        """Whether the file was deleted or replaced under us."""
+        try:
+            inode = self.path.stat().st_ino
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # the disk is ill, which is another matter
+        return self._fd is not None and inode != os.fstat(self._fd).st_ino
+
+    def rewrite(
+        self,
+        pending: Mapping[int, Sequence[Span]],
+        last_ns: Mapping[tuple[str, str], int],
+    ) -> None:
+        """Make the file anew; OSError where the disk refuses."""
+        self.close()
+        temporary = self.path.with_suffix(".manifest-new")
+        temporary.unlink(missing_ok=True)
+        new = Manifest(temporary)
+        try:
+            new.append(last_line(last_ns))
+            for batch_id, spans in pending.items():
+                new.append({"id": batch_id, "spans": [list(s) for s in spans]})
+            new.append({"done": []}, sync=True)
+        finally:
+            new.close()
+        temporary.rename(self.path)
+
+
+def last_line(last_ns: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """The line with the last time of each table."""
+    return {"last": [[*key, ns] for key, ns in last_ns.items()]}
+
+
+def _read_line(line: dict[str, Any], found: Contents) -> None:
+    last = found.last_ns
+    for device, table, last_ns in line.get("last", ()):
+        last[device, table] = last_ns
+    spans = _spans(line.get("spans", ()))
+    for span in spans:
+        last[span[:2]] = max(last.get(span[:2], 0), span.last_ns)
+    if "id" in line:
+        found.pending[line["id"]] = spans
+    done = line.get("done", ())
+    found.done.update(done)
+    for gone in done:
+        found.pending.pop(gone, None)

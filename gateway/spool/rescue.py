@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +13,7 @@ from typing import TypeAlias
 import orjson
 
 from gateway.losses import Cause
-from gateway.spool.manifest import Span
+from gateway.spool.manifest import Span, merge_spans, missing_spans
 from gateway.spool.segment import Damaged, Segment, Stored
 
 KEEP_CORRUPT = 3
@@ -32,32 +32,46 @@ def is_damage(error: Exception) -> bool:
 
 
 def rescue(
-    segment: Segment, memory: Mapping[int, Stored]
+    segment: Segment,
+    memory: Mapping[int, Stored],
+    last_ns: Mapping[tuple[str, str], int],
+    note: Callable[[list[Span]], None],
 ) -> tuple[list[tuple[int, Stored]], list[Span]]:
     """Set a damaged segment aside and make it anew from what can be read or is in ``memory``.
 
-    Returns the batches kept and the spans of those lost, which its manifest file names. A second
-    call after a crash in the middle goes on with the file that was set aside first.
+    Returns the batches kept and the spans of those lost: its manifest file names them, and what
+    the file cannot is known by table. They go to ``note`` before the file is made anew, with
+    ``last_ns``. A second call after a crash in the middle goes on with what was set aside first.
     """
-    expected = segment.manifest.pending()
-    for batch_id in segment.done:
-        expected.pop(batch_id, None)
+    contents = segment.manifest.contents()
+    delivered = segment.delivered
+    expected = {i: spans for i, spans in contents.pending.items() if i not in delivered}
     there = segment.path.exists()
     aside = segment.set_aside(time.time_ns()) if there else _newest_aside(segment)
     segment.drop_logs()
     ids = set(expected)
     with suppress(sqlite3.Error, OSError):
         ids.update(aside.after(0, 1_000_000))
-    ids.difference_update(segment.done)
+    ids -= delivered | contents.done
     found = dict(aside.salvage(sorted(ids - memory.keys())))
     aside.close()
     kept = sorted({**found, **memory}.items())
     segment.refill(kept)
-    lost = sorted(expected.keys() - dict(kept).keys())
+    missing = sorted(expected.keys() - dict(kept).keys())
+    lost = merge_spans(span for batch_id in missing for span in expected[batch_id])
+    known = [span for _, stored in kept for span in stored.spans]
+    lost = merge_spans([*lost, *missing_spans(segment.counts.spans(), [*known, *lost])])
+    if lost:
+        note(lost)
     with suppress(OSError):
-        segment.manifest.append({"done": [*segment.done, *lost]}, sync=True)
+        segment.manifest.rewrite({i: stored.spans for i, stored in kept}, last_ns)
+    segment.gone.clear()
+    segment.failed = False
+    segment.forgotten()
+    segment.hold({batch_id: stored.spans for batch_id, stored in kept})
+    segment.cursor = 0
     _prune(segment.path.parent)
-    return kept, [span for batch_id in lost for span in expected[batch_id]]
+    return kept, lost
 
 
 def _asides(folder: Path, name: str = "*.db") -> list[Path]:
@@ -122,6 +136,16 @@ class LossNotes:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
             os.write(self._fd, b"".join(lines))
             os.fdatasync(self._fd)
+
+    def look(self) -> None:
+        """Notice that the file was deleted or replaced under us, and write it anew."""
+        if not self._lines:
+            return
+        with suppress(OSError):
+            there = self._path.stat().st_ino if self._path.exists() else None
+            if there is None or (self._fd is not None and os.fstat(self._fd).st_ino != there):
+                self.close()
+                _replace(self._path, self._lines)
 
     def begin_round(self) -> None:
         """What is noted by now has been published and is in the rows taken next."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.spool.manifest import Manifest, Span, dump_spans, load_spans
+from gateway.spool.manifest import Counts, Manifest, Span, dump_spans, load_spans
 
 SYNCHRONOUS = "FULL"
 """Every commit is on the disk: measured, NORMAL loses the last batches at a power cut."""
@@ -50,11 +50,17 @@ class Segment:
         self.batches = 0
         """Batches not yet delivered; meaningless until ``surveyed``."""
         self.rows = 0
+        self.counts = Counts()
+        """Rows not yet delivered, by table; from the manifest until ``surveyed``."""
         self.surveyed = False
+        self.failed = False
+        """A write to it failed: it is read, and not written to any more."""
         self.taken: set[int] = set()
         """Batches in memory on their way to the sink, until they are deleted here."""
         self.done: list[int] = []
         """Delivered batches still to be deleted."""
+        self.gone: set[int] = set()
+        """Delivered batches that stay in the database, and only its manifest says so."""
         self.cursor = 0
         """All batches up to this id were looked at, and taken or passed over."""
         self.bytes = 0
@@ -64,6 +70,7 @@ class Segment:
         self._next_id = 1
         self._db: sqlite3.Connection | None = None
         self._inode = 0
+        self._log_inode = 0
 
     def create(self) -> None:
         """A new, empty database."""
@@ -80,6 +87,7 @@ class Segment:
             db.execute("PRAGMA wal_autocheckpoint=200")
             db.execute("PRAGMA journal_size_limit=1000000")
             self._inode = self.path.stat().st_ino
+            self._log_inode = 0
         except BaseException:
             db.close()
             raise
@@ -93,7 +101,18 @@ class Segment:
             return True
         except OSError:
             return False  # the disk is ill, which is another matter
-        return self._db is not None and inode != self._inode
+        return self._inode not in (0, inode)
+
+    def log_vanished(self) -> bool:
+        """Whether the log of the open database was deleted or replaced: a kill would lose it."""
+        if self._db is None or not self._log_inode:
+            return False
+        try:
+            return _with_logs(self.path)[1].stat().st_ino != self._log_inode
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def open_batches(self) -> dict[int, Stored]:
         """All that the open connection still reads, even of a file without a name."""
@@ -115,9 +134,13 @@ class Segment:
             self._db = self._connect("rw")
         return self._db
 
+    def next_ids(self, count: int) -> list[int]:
+        """What the next batches are called; a write that failed does not use them up."""
+        return list(range(self._next_id, self._next_id + count))
+
     def store(self, batches: Sequence[Stored], done: Sequence[int] = ()) -> list[int]:
         """Store batches and forget delivered ones in one transaction; ids of the new ones."""
-        ids = list(range(self._next_id, self._next_id + len(batches)))
+        ids = self.next_ids(len(batches))
         rows = [(i, *_record(batch)) for i, batch in zip(ids, batches, strict=True)]
         if done:
             self.manifest.append({"done": list(done)}, sync=True)
@@ -130,6 +153,9 @@ class Segment:
             with suppress(sqlite3.Error):
                 self.db.execute("ROLLBACK")
             raise
+        if not self._log_inode:
+            with suppress(OSError):
+                self._log_inode = _with_logs(self.path)[1].stat().st_ino
         self._next_id += len(batches)
         for i, batch in zip(ids, batches, strict=True):
             with suppress(OSError):  # the database has it; only the second copy is missing
@@ -137,9 +163,32 @@ class Segment:
         self.written += sum(len(row[-1]) + 2 * len(row[-2]) + 64 for row in rows)
         return ids
 
-    def forget(self, done: Sequence[int]) -> None:
-        """Delete delivered batches."""
-        self.store((), done)
+    def forget(self) -> None:
+        """Delete delivered batches, or only note it where the file takes no writes any more."""
+        if self.failed:
+            self.manifest.append({"done": self.done}, sync=True)
+            self.gone.update(self.done)
+        else:
+            self.store((), self.done)
+        self.forgotten()
+
+    def forgotten(self) -> None:
+        """The delivered batches were deleted."""
+        self.taken.difference_update(self.done)
+        self.done = []
+
+    @property
+    def delivered(self) -> set[int]:
+        """Batches that may still be in the database, and must not be sent again."""
+        return self.gone.union(self.done)
+
+    def hold(self, batches: Mapping[int, Iterable[Span]]) -> None:
+        """These batches are what it holds."""
+        spans = [span for found in batches.values() for span in found]
+        self.batches = len(batches)
+        self.rows = sum(span.rows for span in spans)
+        self.counts = Counts(spans)
+        self.surveyed = True
 
     def after(self, last_id: int, limit: int) -> list[int]:
         """Ids of the next batches, oldest first."""
@@ -191,6 +240,7 @@ class Segment:
             db.executemany("INSERT INTO batch VALUES (?,?,?,?,?,?,?,?,?)", rows)
             db.commit()
         temporary.rename(self.path)
+        self._inode = self.path.stat().st_ino
 
     def set_aside(self, stamp: int) -> Segment:
         """Rename the damaged database; the returned segment reads it under its new name."""

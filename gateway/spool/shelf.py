@@ -6,18 +6,27 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from gateway.losses import Cause
-from gateway.spool.manifest import Span, merge_spans, sync_folder
-from gateway.spool.rescue import is_damage, rescue
+from gateway.spool.manifest import Counts, Span, last_line, merge_spans, missing_spans, sync_folder
+from gateway.spool.rescue import Note, is_damage, rescue
 from gateway.spool.segment import Damaged, Segment, Stored
 
 Family: TypeAlias = Literal["events", "data"]
 FAMILIES: tuple[Family, ...] = ("events", "data")
 
-OnLoss: TypeAlias = Callable[[Cause, Span, str], None]
+
+class Tells(NamedTuple):
+    """Whom a shelf tells what goes wrong."""
+
+    lost: Callable[[Cause, Span, str], None]
+    noted: Callable[[Sequence[Note]], None]
+    """Losses, on disk before they happen."""
+    failed: Callable[[str], None]
+    """The disk did not do something."""
+    damaged: Callable[[str], None]
+    """A file is not what was written."""
 
 
 class Key(NamedTuple):
@@ -52,8 +61,7 @@ class Shelf:
         folder: Path,
         family: Family,
         segment_bytes: int,
-        on_loss: OnLoss,
-        on_error: Callable[[str], None],
+        tells: Tells,
         clock: Callable[[], float],
     ) -> None:
         self.segments: list[Segment] = []
@@ -62,51 +70,82 @@ class Shelf:
         self._folder = folder
         self._family: Family = family
         self._segment_bytes = segment_bytes
-        self._on_loss = on_loss
-        self._on_error = on_error
+        self._tells = tells
         self._clock = clock
         self._current: Segment | None = None
         self._batches: dict[tuple[int, int], Batch] = {}
+        self._doubtful: list[tuple[Segment, list[int]]] = []
+        """Ids whose write failed, until the batches are safe somewhere else."""
+
+    def forsake(self) -> None:
+        """Know of no segment."""
+        self.close()
+        self.segments.clear()
+        self.last.clear()
 
     def adopt(self, segment: Segment) -> None:
         """Take over a segment of an earlier run; it is never written to again."""
         self.segments.append(segment)
+        contents = segment.manifest.contents()
         # carried on from segment to segment, so the newest manifest has all of them
-        self.last.update(segment.manifest.last_times())
+        self.last.update(contents.last_ns)
+        segment.counts = Counts(s for spans in contents.pending.values() for s in spans)
 
-    def store(self, batches: Sequence[Stored], new_number: Callable[[], int]) -> list[Batch]:
-        """Store batches in one transaction; they count as taken.
+    def store(self, batches: Sequence[Batch], new_number: Callable[[], int]) -> None:
+        """Store batches in one transaction; they get their key and count as taken.
 
         sqlite3.Error or OSError: none is stored, and the next try begins a new segment.
         """
+        is_new = self._current is None
         segment = self._current or self._new(new_number())
         try:
-            ids = segment.store(batches, segment.done)
+            ids = segment.store([batch.stored for batch in batches], segment.done)
         except (sqlite3.Error, OSError):
-            self._seal()  # after a failed write it is not trusted with another
+            self._fail(segment, len(batches), is_new=is_new)
             raise
-        _forgotten(segment)
-        now = segment.last_write_s = self._clock()
-        out = []
-        for batch_id, stored in zip(ids, batches, strict=True):
-            key = Key(self._family, segment.number, batch_id)
-            batch = self._batches[key[1:]] = Batch(key, stored, now)
+        self._note_doubtful()
+        segment.forgotten()
+        segment.last_write_s = self._clock()
+        for batch_id, batch in zip(ids, batches, strict=True):
+            batch.key = Key(self._family, segment.number, batch_id)
+            self._batches[batch.key[1:]] = batch
             segment.taken.add(batch_id)
             segment.batches += 1
-            segment.rows += stored.rows
-            for span in stored.spans:
-                self.last[span[:2]] = span.last_ns
-            out.append(batch)
+            segment.rows += batch.stored.rows
+            segment.counts.add(batch.stored.spans)
+            for span in batch.stored.spans:
+                self.last[span[:2]] = max(self.last.get(span[:2], 0), span.last_ns)
         segment.bytes = segment.size()
         if segment.written >= self._segment_bytes:
             self._seal()
-        return out
+
+    def _fail(self, segment: Segment, batches: int, *, is_new: bool) -> None:
+        """After a failed write a segment is not trusted with another."""
+        segment.failed = True
+        self._seal()
+        if is_new:  # nothing is in it, and it takes room
+            with suppress(OSError):
+                self.drop(segment)
+                return
+        # a failed sync may have left them in the log, from which they would rise again
+        doubtful = segment.next_ids(batches)
+        segment.gone.update(doubtful)
+        self._doubtful.append((segment, doubtful))
+
+    def _note_doubtful(self) -> None:
+        for segment, doubtful in self._doubtful:
+            if segment in self.segments:
+                with suppress(OSError):  # then they are only sent once more
+                    segment.manifest.append({"done": doubtful})
+                segment.manifest.close()
+        self._doubtful = []
 
     def _new(self, number: int) -> Segment:
         segment = Segment(self._folder, number, self._family)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             segment.create()
-            segment.manifest.append({"last": [[*key, ns] for key, ns in self.last.items()]})
+            segment.manifest.append(last_line(self.last))
             sync_folder(self._folder)
         except (sqlite3.Error, OSError):
             with suppress(OSError):
@@ -124,25 +163,43 @@ class Shelf:
             segment.close()
             segment.bytes = segment.size()
 
-    def drop(self, segment: Segment) -> None:
-        """Remove a segment from disk; OSError where that fails."""
+    def drop(self, segment: Segment, *, cancel: bool = True) -> list[Batch]:
+        """Remove a segment from disk; OSError where that fails.
+
+        What of it is in memory is cancelled, or else returned: it can still be delivered.
+        """
         segment.unlink()
         if self._current is segment:
             self._current = None
         self.segments.remove(segment)
-        for batch_id in segment.taken:
-            batch = self._batches.pop((segment.number, batch_id), None)
-            if batch is not None:
+        held = self._held(segment)
+        for batch_id, batch in held.items():
+            del self._batches[segment.number, batch_id]
+            if cancel:
                 batch.cancelled = True
+            else:
+                batch.key = None
+        return [] if cancel else list(held.values())
 
-    def spans(self, segment: Segment) -> list[Span]:
-        """What of a segment is not delivered; from its manifest file if it cannot say."""
+    def _held(self, segment: Segment) -> dict[int, Batch]:
+        """What of a segment is in memory and not delivered."""
+        held = {i: self._batches.get((segment.number, i)) for i in segment.taken}
+        return {i: batch for i, batch in held.items() if batch is not None}
+
+    def spans(self, segment: Segment, *, in_memory: bool = True) -> list[Span]:
+        """What of a segment is not delivered; from its manifest file if it cannot say.
+
+        ``in_memory`` False: without what can still be delivered from there.
+        """
         try:
             pending = segment.pending()
         except (sqlite3.Error, Damaged, OSError):
-            pending = segment.manifest.pending()
-        done = set(segment.done)
-        return merge_spans(s for i, spans in pending.items() if i not in done for s in spans)
+            pending = segment.manifest.contents().pending
+        held = {} if in_memory else self._held(segment)
+        passed = segment.delivered.union(held)
+        known = [s for i, spans in pending.items() if i not in passed for s in spans]
+        kept = [s for batch in held.values() for s in batch.stored.spans]
+        return merge_spans([*known, *missing_spans(segment.counts.spans(), [*known, *kept])])
 
     def settle(self, key: Key) -> None:
         """A batch was delivered; it is deleted with the next write, or by `tidy`."""
@@ -152,6 +209,7 @@ class Shelf:
                 segment.done.append(key.id)
                 segment.batches -= 1
                 segment.rows -= batch.stored.rows
+                segment.counts.subtract(batch.stored.spans)
 
     def release(self, key: Key) -> None:
         """A batch that was taken goes out of memory unsent: it is backlog again."""
@@ -180,13 +238,19 @@ class Shelf:
                 segment.close()
 
     def _forget(self, segment: Segment) -> None:
-        try:
-            segment.forget(segment.done)
-        except (sqlite3.Error, OSError) as error:
-            if not is_damage(error) or not self.rescue(segment, str(error)):
-                self._on_error(str(error))
-            return
-        _forgotten(segment)
+        reopened = False
+        while True:
+            try:
+                segment.forget()
+                break
+            except (sqlite3.Error, OSError) as error:
+                segment.close()
+                if isinstance(error, sqlite3.Error) and not reopened:
+                    reopened = True  # a fault of the disk can look like damage
+                    continue
+                if not is_damage(error) or not self._damaged(segment, str(error)):
+                    self._tells.failed(str(error))
+                return
         segment.bytes = segment.size()
 
     def take(self) -> Iterator[Batch]:
@@ -206,13 +270,14 @@ class Shelf:
                 ids = segment.after(segment.cursor, 1)
                 if not ids:
                     raise Damaged(f"batches are missing from {segment.path.name}")
-                stored = None if ids[0] in segment.taken else segment.read(ids[0])
+                passed = ids[0] in segment.taken or ids[0] in segment.gone
+                stored = None if passed else segment.read(ids[0])
             except (sqlite3.Error, Damaged, OSError) as error:
                 segment.close()
                 if isinstance(error, sqlite3.Error) and not reopened:
                     reopened = True  # a fault of the disk can look like damage
-                elif not is_damage(error) or not self.rescue(segment, str(error)):
-                    self._on_error(str(error))
+                elif not is_damage(error) or not self._damaged(segment, str(error)):
+                    self._tells.failed(str(error))
                     return None
                 continue
             segment.cursor = ids[0]
@@ -234,63 +299,84 @@ class Shelf:
 
     def survey(self, segment: Segment) -> None:
         """Count what an earlier run left in a segment, and find out what is missing from it."""
+        contents = segment.manifest.contents()
         try:
             pending = segment.pending()
-            if segment.manifest.pending().keys() - pending.keys():
+            if contents.pending.keys() - pending.keys():
                 raise Damaged(f"batches are missing from {segment.path.name}")
         except (sqlite3.Error, Damaged, OSError) as error:
             segment.close()
             if is_damage(error) or not segment.path.exists():
-                self.rescue(segment, str(error))
+                self._damaged(segment, str(error))
             else:
-                self._on_error(str(error))
+                self._tells.failed(str(error))
             return
-        segment.batches = len(pending)
-        segment.rows = sum(span.rows for spans in pending.values() for span in spans)
-        segment.surveyed = True
+        segment.gone = contents.done & pending.keys()
+        # the manifest file's word is taken where both have one: damage shows only when read
+        pending |= {i: spans for i, spans in contents.pending.items() if i in pending}
+        segment.hold({i: spans for i, spans in pending.items() if i not in segment.gone})
 
     def look(self) -> None:
-        """Notice files that were deleted under us, and write them anew."""
-        for segment in list(self.segments):
-            if segment.vanished():
-                held = segment.open_batches()
-                error = f"{segment.path.name} was deleted by somebody; it is written anew"
-                self.rescue(segment, error, held)
+        """Notice files that were deleted or replaced under us, and write them anew."""
+        vanished = [segment for segment in self.segments if segment.vanished()]
+        if vanished:
+            names = f"{vanished[0].path.name} and {len(vanished) - 1} other files"
+            names = names if len(vanished) > 1 else vanished[0].path.name
+            text = f"{names} deleted or replaced by somebody; what is known is written anew"
+            self._tells.damaged(text)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        except OSError as error:
+            self._tells.failed(str(error))
+            return
+        for segment in vanished:
+            self._rescue(segment, "deleted or replaced by somebody", segment.open_batches())
+        for segment in self.segments:
+            if segment.log_vanished():
+                segment.close()  # the last thing that is done then: the log goes into the database
+            if segment.manifest.vanished():
+                self._write_manifest(segment)
 
-    def rescue(
-        self, segment: Segment, error: str, held: Mapping[int, Stored] = MappingProxyType({})
-    ) -> bool:
+    def _write_manifest(self, segment: Segment) -> None:
+        try:
+            passed = segment.delivered
+            pending = {i: s for i, s in segment.pending().items() if i not in passed}
+            segment.manifest.rewrite(pending, self.last)
+        except (sqlite3.Error, Damaged, OSError) as error:
+            self._tells.failed(str(error))  # who reads it next finds what is wrong with it
+        if segment is not self._current:
+            segment.close()
+
+    def _damaged(self, segment: Segment, error: str) -> bool:
+        self._tells.damaged(f"{segment.path.name}: {error}")
+        return self._rescue(segment, error, {})
+
+    def _rescue(self, segment: Segment, error: str, held: Mapping[int, Stored]) -> bool:
         """Put a damaged segment aside, keep what can be read, report the rest as lost."""
         if self._current is segment:
             self._seal()
-        self._on_error(error)
-        taken = {i: self._batches.get((segment.number, i)) for i in segment.taken}
-        memory = {i: stored for i, stored in held.items() if i not in segment.done}
-        memory |= {i: batch.stored for i, batch in taken.items() if batch is not None}
+        delivered = segment.delivered
+        memory = {i: stored for i, stored in held.items() if i not in delivered}
+        memory |= {i: batch.stored for i, batch in self._held(segment).items()}
+        detail = f"{segment.path.name}: {error}"
+
+        def note(spans: list[Span]) -> None:
+            self._tells.noted([("corrupt_segment", span, detail) for span in spans])
+
         try:
-            kept, lost = rescue(segment, memory)
+            _, lost = rescue(segment, memory, self.last, note)
         except (sqlite3.Error, OSError) as failure:
-            self._on_error(str(failure))
+            self._tells.failed(str(failure))
             return False
-        _forgotten(segment)
-        segment.batches = len(kept)
-        segment.rows = sum(stored.rows for _, stored in kept)
-        segment.cursor = 0
-        segment.surveyed = True
         segment.bytes = segment.size()
-        for span in merge_spans(lost):
-            self._on_loss("corrupt_segment", span, error)
+        for span in lost:
+            self._tells.lost("corrupt_segment", span, detail)
         return True
 
     def close(self) -> None:
         """Close all files."""
         for segment in self.segments:
             segment.close()
-
-
-def _forgotten(segment: Segment) -> None:
-    segment.taken.difference_update(segment.done)
-    segment.done = []
 
 
 def all_segments(shelves: Iterable[Shelf]) -> list[Segment]:

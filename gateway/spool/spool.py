@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -25,13 +26,15 @@ from gateway.losses import Cause, Loss
 from gateway.spool.manifest import Span, sync_folder
 from gateway.spool.rescue import LossNotes, Note, told_now
 from gateway.spool.segment import Segment, Stored
-from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, all_segments
+from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, Tells, all_segments
 
 log = logging.getLogger(__name__)
 
 MIN_BYTES = 16_000_000
 SEGMENT_BYTES = 16_000_000
 REPEAT_LOG_S = 600.0
+AGAIN_LOG_S = 60.0
+MAX_LOGGED = 100
 LOSS_TABLE = "gateway_loss"
 OVERHEAD = 160_000
 """Room on disk for what comes and goes: logs and indexes of open files, a new segment."""
@@ -78,8 +81,12 @@ class Spool:
         self.error = ""
         """Why the disk or a segment failed last; empty once a batch was stored again."""
         self.rows_lost = 0
-        self._logged = ""
-        self._logged_s = 0.0
+        self.orphans: list[Batch] = []
+        """Batches in memory whose segment had to go for room; for the caller to take over."""
+        self._logged_s: dict[str, float] = {}
+        """When what was logged."""
+        self._refused_s: float | None = None
+        """Since when the disk takes no batch."""
         self.interrupted: dict[tuple[str, str], int] = {}
         """After an unclean stop: the last spooled time of each table, ns."""
         self.is_new = False
@@ -90,17 +97,19 @@ class Spool:
         self._sink = sink
         self._clock = clock
         size = segment_bytes or min(SEGMENT_BYTES, self._max_bytes // 8)
+        self._notes = LossNotes(folder / "losses.jsonl")
+        tells = Tells(self.lost, self._notes.add, self._failed, self._damaged)
         self._shelves: dict[Family, Shelf] = {
-            family: Shelf(folder, family, size, self.lost, self._failed, clock)
-            for family in FAMILIES
+            family: Shelf(folder, family, size, tells, clock) for family in FAMILIES
         }
         self._last_number = 0
-        self._notes = LossNotes(folder / "losses.jsonl")
         self._stopped = folder / "stopped"
 
     def open(self) -> None:
         """Find what an earlier run left; OSError where the folder cannot be made or read."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        for shelf in self._shelves.values():
+            shelf.forsake()  # what an open that failed half-way has found
         found: set[tuple[int, Family]] = set()
         for path in self.folder.iterdir():
             number, _, rest = path.name.partition("-")
@@ -150,26 +159,56 @@ class Spool:
 
         SpoolUnwritable: none is stored, even after the oldest segments had to go for it.
         """
-        need = sum(2 * len(b.body) + 240 * len(b.spans) for b in batches) + OVERHEAD
-        self._keep_bound(need)
+        now = self._clock()
+        made = [Batch(None, stored, now) for stored in batches]
+        self._keep_bound(_room(made))
+        self._store(family, made, evict=True)
+        if family == "events":
+            self._notes.settled()
+        return made
+
+    def keep(self, family: Family, batches: Sequence[Batch]) -> None:
+        """Store batches that were in memory only, in one transaction.
+
+        SpoolUnwritable: there is still no room for them; nothing older goes for it.
+        """
+        if self.size() + _room(batches) > self._max_bytes:
+            raise SpoolUnwritable("the spool has reached its bound")
+        self._store(family, batches, evict=False)
+
+    def _store(self, family: Family, batches: Sequence[Batch], *, evict: bool) -> None:
+        first = ""
         faults = 0
         while True:
             try:
-                stored = self._shelves[family].store(batches, self._new_number)
+                self._shelves[family].store(batches, self._new_number)
                 break
             except (sqlite3.Error, OSError) as error:
-                self._failed(str(error))
+                first = first or str(error)
                 if self._is_full(error):
-                    if self._evict():
+                    if evict and self._evict(cancel=False):
                         continue
                 elif faults < 2:  # a new segment may succeed where the old one failed
                     faults += 1
                     continue
-                raise SpoolUnwritable(str(error)) from error
+                self._failed(first)
+                if self._refused_s is None:
+                    self._refused_s = self._clock()
+                raise SpoolUnwritable(first) from error
+        if first:
+            self._failed(first)
+        self._recovered()
+
+    def _recovered(self) -> None:
         self.error = ""
-        if family == "events":
-            self._notes.settled()
-        return stored
+        if self._refused_s is None:
+            return
+        now = self._clock()
+        away_s, self._refused_s = round(now - self._refused_s, 1), None
+        text = "spool of sink %s: the disk takes batches again after %s s"
+        log.info(text, self._sink, away_s, extra={"sink": self._sink, "refused_s": away_s})
+        # a new outage is told again, but not each of many short ones
+        self._logged_s = {k: t for k, t in self._logged_s.items() if now - t < AGAIN_LOG_S}
 
     def lost(self, cause: Cause, span: Span, detail: str) -> None:
         """Rows that were spooled, or could not be, will never reach the sink."""
@@ -184,12 +223,24 @@ class Spool:
         return self._last_number
 
     def _failed(self, error: str) -> None:
+        """The disk did not do something; while it takes nothing at all, one line is enough."""
+        self.error = error
+        if self._refused_s is None:
+            self._log(error)
+
+    def _damaged(self, error: str) -> None:
+        """A file is not what was written."""
+        self.error = error
+        self._log(error)
+
+    def _log(self, error: str) -> None:
         now = self._clock()
-        if error != self._logged or now - self._logged_s > REPEAT_LOG_S:
-            self._logged, self._logged_s = error, now
+        if now - self._logged_s.get(error, -math.inf) > REPEAT_LOG_S:
+            if len(self._logged_s) > MAX_LOGGED:
+                self._logged_s.clear()
+            self._logged_s[error] = now
             extra = {"sink": self._sink}
             log.error("spool of sink %s: %s", self._sink, error, extra=extra)
-        self.error = error
 
     def _is_full(self, error: Exception) -> bool:
         if isinstance(error, sqlite3.Error):
@@ -212,20 +263,23 @@ class Spool:
             if not self._evict():
                 return
 
-    def _evict(self) -> bool:
+    def _evict(self, *, cancel: bool = True) -> bool:
         """Give up the oldest segment, data before events; whether one went."""
         for family in reversed(FAMILIES):
             shelf = self._shelves[family]
             if shelf.segments:
-                return self._give_up(shelf, shelf.segments[0], "spool_bound")
+                return self._give_up(shelf, shelf.segments[0], "spool_bound", cancel=cancel)
         return False
 
-    def _give_up(self, shelf: Shelf, segment: Segment, cause: Cause) -> bool:
-        spans = shelf.spans(segment)
+    def _give_up(
+        self, shelf: Shelf, segment: Segment, cause: Cause, *, cancel: bool = True
+    ) -> bool:
+        """``cancel`` False: what of it is in memory is no loss, but goes on without a disk."""
+        spans = shelf.spans(segment, in_memory=cancel)
         detail = segment.path.name
         self._notes.add([(cause, span, detail) for span in spans])
         try:
-            shelf.drop(segment)
+            self.orphans += shelf.drop(segment, cancel=cancel)
         except OSError as error:
             self._failed(str(error))
             return False
@@ -255,6 +309,7 @@ class Spool:
             for segment in list(shelf.segments):
                 if self._clock() - segment.last_write_s > self._max_age_s:
                     self._give_up(shelf, segment, "spool_age")
+        self._notes.look()
         self._keep_bound(OVERHEAD)
 
     def backlog(self) -> bool:
@@ -286,3 +341,8 @@ class Spool:
             "spool_bytes": sum(s.bytes for s in segments),
             "backlog_since_s": min((s.last_write_s for s in segments if s.untaken), default=None),
         }
+
+
+def _room(batches: Iterable[Batch]) -> int:
+    stored = [batch.stored for batch in batches]
+    return sum(2 * len(s.body) + 240 * len(s.spans) for s in stored) + OVERHEAD

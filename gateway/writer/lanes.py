@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -11,22 +12,35 @@ from gateway.spool.shelf import Batch
 LIVE_BYTES = 6_000_000
 BACKLOG_BYTES = 2_000_000
 BACKLOG_BATCHES = 64
+FRESH_S = 1.0
+"""A batch that has waited longer is live no more: what is newer goes before it."""
 SHARE = 4
-"""Backlog batches that may go between two live ones; all go while no live one waits."""
+"""Live batches that may go while backlog waits, until one of that goes: its least share is 1 in
+5. All of the time that no live batch needs is its own, too."""
 
 
 class Lanes:
     """What is in memory on its way to the sink, bounded in bytes."""
 
-    def __init__(self, ask: Callable[[], None], *, live_bytes: int = LIVE_BYTES) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], None],
+        *,
+        live_bytes: int = LIVE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ask = ask
         """Called when the backlog lane runs low and there was more on disk."""
         self._live_bytes = live_bytes
+        self._clock = clock
         self._live: deque[Batch] = deque()
+        self._late: deque[Batch] = deque()
+        """Live ones that have waited too long, as in an outage: backlog that is in memory."""
         self._backlog: deque[Batch] = deque()
         self._done: list[Batch] = []
         self._size = 0
-        self._credit = 0
+        self._run = 0
+        """Live batches that went before the backlog since one of that did."""
         self._more = False
         self._ready = threading.Condition()
 
@@ -37,8 +51,8 @@ class Lanes:
             for batch in batches:
                 self._live.append(batch)
                 self._size += len(batch.stored.body)
-            while self._size > self._live_bytes and len(self._live) > 1:
-                out.append(self._live.popleft())
+            while self._size > self._live_bytes and len(self._live) + len(self._late) > 1:
+                out.append((self._late or self._live).popleft())
                 self._size -= len(out[-1].stored.body)
             self._ready.notify()
         return out
@@ -57,22 +71,40 @@ class Lanes:
     def next(self, timeout_s: float, *, live_only: bool = False) -> Batch | None:
         """The next batch to deliver; None after the time-out."""
         with self._ready:
-            if not self._live and (live_only or not self._backlog):
+            if not self._live and not self._late and (live_only or not self._backlog):
                 self._ready.wait(timeout_s)
-            batch: Batch | None = None
-            backlog = not live_only and bool(self._backlog)
-            if self._live and not (backlog and self._credit):
-                batch = self._live.popleft()
-                self._size -= len(batch.stored.body)
-                self._credit = SHARE
-            elif backlog:
-                batch = self._backlog.popleft()
-                self._credit = max(0, self._credit - 1)
+            batch = self._choose(live_only=live_only)
             ask = self._more and not live_only and self.wants_backlog()
             if ask:
                 self._more = False
         if ask:
             self._ask()
+        return batch
+
+    def _choose(self, *, live_only: bool) -> Batch | None:
+        """Live first, and within its share the backlog, oldest first.
+
+        ``live_only``: only what came in this run, in the order in which it came.
+        """
+        now = self._clock()
+        while self._live and now - self._live[0].since_s > FRESH_S:
+            self._late.append(self._live.popleft())
+        late, backlog = self._late, () if live_only else self._backlog
+        if self._live and not (live_only and late):
+            waits = bool(late or backlog)
+            if not waits or self._run < SHARE:
+                self._run = self._run + 1 if waits else 0
+                return self._out_of(self._live)
+        if not late and not backlog:
+            return None
+        self._run = 0
+        if backlog and not (late and late[0].since_s < backlog[0].since_s):
+            return self._backlog.popleft()
+        return self._out_of(late)
+
+    def _out_of(self, lane: deque[Batch]) -> Batch:
+        batch = lane.popleft()
+        self._size -= len(batch.stored.body)
         return batch
 
     def finished(self, batch: Batch) -> None:
@@ -92,12 +124,12 @@ class Lanes:
             self._ready.notify_all()
 
     def unkept(self) -> list[Batch]:
-        """At the end: batches in memory that are not on disk."""
+        """Batches in memory that are not on disk, oldest first."""
         with self._ready:
-            return [b for b in (*self._live, *self._backlog) if b.key is None]
+            return [b for b in (*self._late, *self._live, *self._backlog) if b.key is None]
 
     def oldest_s(self) -> float | None:
         """Monotonic time of the oldest batch in memory."""
         with self._ready:
-            heads = [lane[0].since_s for lane in (self._live, self._backlog) if lane]
+            heads = [lane[0].since_s for lane in (self._late, self._live, self._backlog) if lane]
         return min(heads, default=None)

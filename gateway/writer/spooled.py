@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gateway.health import Heartbeats
@@ -14,7 +14,7 @@ from gateway.spool import Spool, SpoolUnwritable
 from gateway.spool.manifest import Span
 from gateway.spool.rescue import Note
 from gateway.spool.segment import Stored
-from gateway.spool.shelf import Batch, Family
+from gateway.spool.shelf import FAMILIES, Batch, Family
 from gateway.writer.alive import Alive
 from gateway.writer.deadletters import DeadLetters
 from gateway.writer.deliver import Backoff, Deliverer
@@ -24,6 +24,9 @@ from gateway.writer.outlets import OWN_TABLES, Lost, Outlet, StartsOver, spans_o
 from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
+
+KEEP_BYTES = 1_000_000
+"""About what goes to disk in one transaction of what was in memory only."""
 
 
 class SpooledOutlet(Outlet):
@@ -68,6 +71,9 @@ class SpooledOutlet(Outlet):
         try:
             self._spool.open()
             self._is_open = True
+            if self._spool.error:
+                log.info("sink %s: the spool is open now", self.name, extra={"sink": self.name})
+                self._spool.error = ""
         except OSError as error:
             if self._spool.error != str(error):
                 log.error("sink %s: no spool: %s", self.name, error, extra={"sink": self.name})
@@ -101,6 +107,7 @@ class SpooledOutlet(Outlet):
             self._try_open()
         self._settle()
         self._box.serve(spool_is_open=self._is_open)
+        self._keep()
         events = [s for s in rows if s.row.table.name.startswith(OWN_TABLES)]
         data = [s for s in rows if not s.row.table.name.startswith(OWN_TABLES)] if events else rows
         if data:
@@ -112,6 +119,27 @@ class SpooledOutlet(Outlet):
             if self._lanes.wants_backlog() and self._spool.backlog():
                 batches = self._spool.take(BACKLOG_BATCHES, BACKLOG_BYTES)
                 self._lanes.add_backlog(batches, self._spool.backlog())
+        orphans, self._spool.orphans = self._spool.orphans, []
+        self._unkept_rows += sum(batch.stored.rows for batch in orphans)
+
+    def _keep(self) -> None:
+        """What is in memory only goes to disk as soon as that takes it again."""
+        if not self._is_open:
+            return
+        waiting = self._lanes.unkept()
+        in_hand = self._deliverer.in_hand
+        if in_hand is not None and in_hand.key is None and in_hand not in waiting:
+            waiting.append(in_hand)
+        for family in FAMILIES:
+            batches = [batch for batch in waiting if _family(batch) == family]
+            for group in _groups(batches):
+                try:
+                    self._spool.keep(family, group)
+                except SpoolUnwritable:
+                    return
+                for batch in group:
+                    self._unkept_rows -= batch.stored.rows
+                    self._telling.pop(batch, None)
 
     def _settle(self) -> None:
         done = self._lanes.take_finished()
@@ -138,6 +166,8 @@ class SpooledOutlet(Outlet):
             if not self._is_open:
                 raise SpoolUnwritable(self._spool.error)
             batches = self._spool.put(family, stored)
+            if family == "events" and self._telling:  # their rows are still in memory only
+                self._spool.note([note for notes in self._telling.values() for note in notes])
         except SpoolUnwritable:
             now = time.monotonic()
             batches = [Batch(None, s, now) for s in stored]
@@ -171,6 +201,7 @@ class SpooledOutlet(Outlet):
             self._sink.close()  # ends a request that is under way
             self._thread.join(2.0)
         self._settle()
+        self._keep()
         in_hand = self._deliverer.in_hand
         self._drop_unkept([*self._lanes.unkept(), *([in_hand] if in_hand is not None else [])])
         self._box.close()
@@ -204,3 +235,22 @@ class SpooledOutlet(Outlet):
             "spool_age_s": round(now - min(known), 3) if known else None,
             "last_stored_s": None if last is None else round(now - last, 3),
         }
+
+
+def _family(batch: Batch) -> Family:
+    """Where a batch belongs; it holds rows of one kind only."""
+    spans = batch.stored.spans
+    return "events" if spans and spans[0].table.startswith(OWN_TABLES) else "data"
+
+
+def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += len(batch.stored.body)
+        if size >= KEEP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

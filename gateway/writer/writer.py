@@ -30,6 +30,8 @@ from gateway.writer.spooled import SpooledOutlet
 log = logging.getLogger(__name__)
 
 OPEN_S = 5.0
+LOOK_S = 0.9
+"""Longest time between two looks at the spool, however rarely rows are written."""
 START_OVER_S = 60.0
 """Least time between two rounds of writing again what is only written on change."""
 AFTER_FAULT_S = 1.0
@@ -185,7 +187,7 @@ class Writer:
         held: list[Row] = []
         flush_at = time.monotonic() + interval_s
         while True:
-            self.subscription.wait(max(0.0, flush_at - time.monotonic()))
+            self.subscription.wait(max(0.0, min(LOOK_S, flush_at - time.monotonic())))
             self._heartbeats.beat(beat, interval_s + 30.0)
             stopping = self._stop.is_set()
             with self._no_end():

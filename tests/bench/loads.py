@@ -6,16 +6,13 @@ library's S7 server with all values moving every 50 ms, libmodbus, VictoriaMetri
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gateway.api.client import Client, NotRunning
+from tests.bench.daemon import running, status
 from tests.bench.measure import Usage, watch
 from tests.sims.influx_peer import VictoriaPeer
 from tests.sims.modbus_peer import ModbusPeer
@@ -81,14 +78,6 @@ def _write_config(folder: Path, load: Load, port: int, url: str) -> Path:
     return file
 
 
-def _status(folder: Path) -> dict[str, Any] | None:
-    try:
-        document: dict[str, Any] = Client(folder / "s").get_json("/v1/status")
-    except NotRunning:
-        return None
-    return document
-
-
 def run(load: Load, seconds: float) -> Result:
     """Run one load for that long after the warm-up."""
     with ExitStack() as stack:
@@ -106,25 +95,12 @@ def run(load: Load, seconds: float) -> Result:
         else:
             port = stack.enter_context(ModbusPeer("tcp", 0)).port
         file = _write_config(folder, load, port, server.url)
-        gateway = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", str(file)],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "GATEWAY_LOG_LEVEL": "error"},
-        )
-        stack.callback(gateway.wait)
-        stack.callback(gateway.kill)
-
-        def all_polled() -> bool:
-            assert gateway.poll() is None, "the gateway ended"
-            status = _status(folder)
-            return status is not None and all(d["polls"] > 1 for d in status["devices"].values())
-
-        until(all_polled, 60, "the first polls")
+        gateway = stack.enter_context(running(file, 1))
         watch(gateway.pid, WARM_UP_S)
         usage = watch(gateway.pid, seconds)
-        status = _status(folder)
-        assert status is not None
-        devices = status["devices"].values()
+        told = status(folder)
+        assert told is not None
+        devices = told["devices"].values()
         gateway.send_signal(signal.SIGTERM)
         gateway.wait(30)
         polls = sum(d["polls"] for d in devices)

@@ -6,10 +6,7 @@ channel by channel. A real S7 peer is polled at 100 ms meanwhile.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -21,12 +18,11 @@ import scipy.fft
 import scipy.signal
 import scipy.stats
 
-from gateway.api.client import Client, NotRunning
 from gateway.model import Array
+from tests.bench.daemon import running, status
 from tests.bench.measure import Usage, watch
 from tests.bench.null_server import null_server
 from tests.sims.s7_peer import S7Peer
-from tests.support import until
 
 RATE_HZ = 25_600
 WINDOW = 25_600
@@ -138,14 +134,6 @@ def usual(windows: Array) -> None:
         np.abs(scipy.fft.rfft(rectified**2 - np.mean(rectified**2)))
 
 
-def _status(folder: Path) -> dict[str, Any] | None:
-    try:
-        document: dict[str, Any] = Client(folder / "s").get_json("/v1/status")
-    except NotRunning:
-        return None
-    return document
-
-
 def run(channels: int, seconds: float, idle_percent: float) -> Result:
     """Measure one number of channels; 0: only the PLC."""
     with ExitStack() as stack:
@@ -155,27 +143,14 @@ def run(channels: int, seconds: float, idle_percent: float) -> Result:
         peer.db(1, 4000)
         peer.move(1, "ramp")
         file = write_config(folder, channels, peer.port, url)
-        gateway = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", str(file)],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "GATEWAY_LOG_LEVEL": "error"},
-        )
-        stack.callback(gateway.wait)
-        stack.callback(gateway.kill)
-
-        def running() -> bool:
-            assert gateway.poll() is None, "the gateway ended"
-            status = _status(folder)
-            return status is not None and all(d["polls"] > 15 for d in status["devices"].values())
-
-        until(running, 90, "the first windows")
+        gateway = stack.enter_context(running(file, 15))
         watch(gateway.pid, WARM_UP_S)
         usage = watch(gateway.pid, seconds)
-        status = _status(folder)
-        assert status is not None
+        told = status(folder)
+        assert told is not None
         gateway.send_signal(signal.SIGTERM)
         gateway.wait(30)
-        devices = status["devices"]
+        devices = told["devices"]
         streams = [d["facts"]["stream"] for d in devices.values() if "stream" in d["facts"]]
         windows = np.load(folder / "worn.npy")[:WINDOW]
         windows = np.tile(windows, (min(max(channels, 1), A_DEVICE), 1))

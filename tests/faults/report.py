@@ -41,6 +41,7 @@ def table(lines: Iterable[dict[str, Any]]) -> list[str]:
     totals: dict[tuple[str, str, str], Total] = {}
     named: dict[tuple[str, str, str], Counter[str]] = {}
     units: dict[tuple[str, str, str], str] = {}
+    figures: dict[tuple[str, str, str], str] = {}
     for line in lines:
         key = (line["test"], line["fault"], line.get("case", ""))
         old = totals.get(key, Total(0, 0, 0, 0, 0, 0))
@@ -55,6 +56,12 @@ def table(lines: Iterable[dict[str, Any]]) -> list[str]:
         )
         named.setdefault(key, Counter()).update(line.get("named", {}))
         units[key] = line["unit"] or units.get(key, "")
+        if "replay_times_live" in line:
+            figures[key] = (
+                f" (last: {line['backlog_rows']:,} rows at {line['replay_times_live']:g} times the "
+                f"live rate; new rows under 2 s old after {line['live_after_s']:g} s, then at most "
+                f"{line['live_age_s']:g} s)"
+            )
     out = [
         "| fault | injected | values answered | named as lost | under way | lost in silence |",
         "|---|---|---|---|---|---|",
@@ -62,7 +69,7 @@ def table(lines: Iterable[dict[str, Any]]) -> list[str]:
     for key in sorted(totals):
         total = totals[key]
         _, fault, case = key
-        what = f"{fault}: {case}" if case else fault
+        what = (f"{fault}: {case}" if case else fault) + figures.get(key, "")
         if total.failed:
             what += f" (**{total.failed} of {total.runs} runs failed**)"
         causes = ", ".join(f"{n:,} {cause}" for cause, n in named[key].most_common()) or "0"

@@ -55,9 +55,7 @@ class Rig:
         load_tags: int = 0,
         timeout_s: float = 2.0,
         state_dir: Path | None = None,
-        interval_s: float = INTERVAL_S,
-        writer: str = "",
-        more: str = "",
+        flush_s: float = FLUSH_S,
     ) -> None:
         self.folder = folder
         self.state_dir = state_dir or folder / "state"
@@ -82,9 +80,7 @@ class Rig:
         self.environment: dict[str, str] = {}
         self._timeout_s = timeout_s
         self._url = influx_url
-        self._interval_s = interval_s
-        self._writer = writer
-        self._more = more
+        self._flush_s = flush_s
         self.write_config()
 
     def write_config(self) -> None:
@@ -92,7 +88,7 @@ class Rig:
         (self.folder / "token").write_text(TOKEN)
         (self.folder / "token").chmod(0o600)
         for kind, text in _MAPS.items():
-            (self.folder / f"{kind}.yaml").write_text(text % self._interval_s)
+            (self.folder / f"{kind}.yaml").write_text(text % INTERVAL_S)
         devices = "".join(
             f"  {name}: {{driver: {peer.kind}, host: 127.0.0.1, port: {peer.port}, timeout_s: 1, "
             f"map: {peer.kind}.yaml}}\n"
@@ -116,7 +112,7 @@ class Rig:
             sinks += f"  victoria: {{type: influxdb, url: '{self.victoria.url}', bucket: b}}\n"
         (self.folder / "gateway.yaml").write_text(
             f"gateway: {{name: rig}}\nstate_dir: {self.state_dir}\napi: {{socket: s}}\n"
-            f"writer: {{flush_interval_s: {FLUSH_S}, shutdown_s: 5{self._writer}}}\n{self._more}"
+            f"writer: {{flush_interval_s: {self._flush_s}, shutdown_s: 5}}\n"
             f"sinks:\n{sinks}devices:\n{devices}"
         )
 
@@ -215,7 +211,7 @@ class Rig:
 
     def settled(self, deadline_s: float = 60.0, name: str = "influx") -> None:
         """Wait until the sink is good and nothing but the newest rows waits for it."""
-        fresh = len(DEVICES) * int(3 * FLUSH_S / INTERVAL_S) + 10
+        fresh = len(DEVICES) * int(3 * self._flush_s / INTERVAL_S) + 10
 
         def calm() -> bool:
             sink = self.sink(name)

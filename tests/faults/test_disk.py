@@ -33,6 +33,7 @@ def fill(place: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(size(90, 900))
 def test_disk_full(proof: Proof) -> None:
     """Disk full (tmpfs), while the server is down."""
     times = size(2, 30)
@@ -214,6 +215,7 @@ WHILE_RUNNING: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.timeout(size(90, 900))
 def test_file_deleted_while_it_runs(proof: Proof) -> None:
     """Spool file deleted while it is written to: noticed, written anew, nothing lost."""
     rig = proof.rig()

@@ -7,9 +7,11 @@ import signal
 
 import pytest
 
+from tests.faults import stores
 from tests.faults.conftest import Proof
 from tests.faults.results import size
 from tests.faults.rig import passed
+from tests.sims.influx_peer import BUCKET, InfluxPeer
 from tests.support import until
 
 KILLS = size(35, 250)
@@ -52,6 +54,33 @@ def test_killed_before_anything_was_stored(proof: Proof, kills: int) -> None:
     proof.holds(kills, "kills", rig.verdict(), rig.verdict("history"), may_lose={"unclean_stop"})
 
 
+def _wait_for_rows(influx: InfluxPeer) -> None:
+    before = len(stores.in_influx(influx, BUCKET))
+    until(lambda: len(stores.in_influx(influx, BUCKET)) > before, 20, "new rows")
+
+
+def test_killed_again_before_the_loss_is_stored(proof: Proof) -> None:
+    """SIGKILL again, between the first new rows and the row that tells of the loss before them."""
+    rig = proof.rig(flush_s=1.0)
+    assert rig.influx is not None
+    influx = rig.influx
+    rig.start()
+    kills = size(3, 5)
+    for _ in range(kills):
+        rig.run_for(30)
+        rig.kill()
+        rig.launch()
+        _wait_for_rows(influx)
+        rig.kill()
+        rig.start_gateway()
+    rig.run_for(30)
+    rig.settled()
+    rig.stop()
+    verdicts = [rig.verdict(), rig.verdict("history")]
+    proof.holds(2 * kills, "kills", *verdicts, may_lose={"unclean_stop"})
+
+
+@pytest.mark.timeout(size(90, 900))
 @pytest.mark.parametrize("server", ["good", "dead", "hanging"])
 def test_stopped_under_load(proof: Proof, server: str) -> None:
     """SIGTERM under load: it ends in time, and what is not delivered is on disk."""

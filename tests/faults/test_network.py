@@ -63,7 +63,7 @@ def test_network_to_the_server(proof: Proof, network: Network) -> None:
         proof.holds(FAULT_S, "seconds", rig.verdict(sink), case=name)
 
 
-@pytest.mark.timeout(size(120, 600))
+@pytest.mark.timeout(size(120, 1200))
 def test_cable_out(proof: Proof, network: Network) -> None:
     """Cable out: machines and server gone at once, in the middle of a request."""
     rig = proof.rig()

@@ -3,95 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.losses import Loss
-from gateway.spool import Spool, SpoolConfig, SpoolUnwritable
-from gateway.spool.manifest import Span
-from gateway.spool.segment import Segment, Stored
+from gateway.spool import SpoolConfig, SpoolUnwritable
+from gateway.spool.segment import Segment
 from gateway.spool.shelf import Batch, Family
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Bench:
-    """Makes spools on one folder, and keeps a ledger of what must not vanish."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.folder = folder
-        self.options = {"max_bytes": 2_000_000, "segment_bytes": 100_000, **options}
-        self.clock = Clock()
-        self.losses: list[Loss] = []
-        self.spool = self.open()
-        self.numbers = iter(range(1, 1_000_000))
-        self.tables: dict[int, str] = {}
-
-    def open(self) -> Spool:
-        config = SpoolConfig(max_age_days=1.0)
-        self.spool = Spool(
-            self.folder, config, "sink", self.losses.append, clock=self.clock, **self.options
-        )
-        self.spool.open()
-        return self.spool
-
-    def crash(self) -> Spool:
-        """Go on as after a kill: nothing is closed in order."""
-        for shelf in self.spool._shelves.values():
-            shelf.close()
-        self.spool._notes.close()
-        return self.open()
-
-    def put(self, family: Family = "data", size: int = 1000) -> Batch:
-        n = next(self.numbers)
-        self.tables[n] = "gateway_e" if family == "events" else "t"
-        spans = (Span("d", self.tables[n], 1, n, n),)
-        body = random.Random(n).randbytes(size)
-        return self.spool.put(family, [Stored(body, "lp", 1, 3, spans)])[0]
-
-    def drain(self) -> list[int]:
-        """Numbers of all batches that are not in memory; they are delivered."""
-        out = []
-        while found := self.spool.take(10, 1_000_000):
-            out += [number(b) for b in found]
-            self.spool.settle(b.key for b in found if b.key)
-            self.spool.tick(idle=True)
-        return out
-
-    def disk(self) -> int:
-        return sum(p.stat().st_size for p in self.folder.iterdir())
-
-    def lost(self) -> set[int]:
-        return {
-            n
-            for loss in self.losses
-            for n in range(loss.first_ns, loss.last_ns + 1)
-            if self.tables[n] == loss.table
-        }
-
-    def only(self, pattern: str) -> Path:
-        (found,) = self.folder.glob(pattern)
-        return found
-
-
-def number(batch: Batch) -> int:
-    assert batch.stored.spans[0].first_ns == batch.stored.spans[0].last_ns
-    n = batch.stored.spans[0].first_ns
-    assert batch.stored.body == random.Random(n).randbytes(len(batch.stored.body))
-    return n
+from tests.unit.spoolkit import Bench, number
 
 
 @pytest.fixture(autouse=True)
@@ -305,10 +228,11 @@ def test_a_folder_that_takes_nothing_is_said(tmp_path: Path) -> None:
         path.unlink()
     bench.spool._shelves["data"]._seal()
     bench.folder.rmdir()
+    bench.folder.write_text("a file")
     with pytest.raises(SpoolUnwritable):
         bench.put()
     assert bench.spool.error
-    bench.folder.mkdir()
+    bench.folder.unlink()
     bench.put()
     assert bench.spool.error == ""
     bench.spool.close(clean=True)

@@ -1,0 +1,127 @@
+"""Two lanes: live first, backlog oldest first and never without its share."""
+
+from __future__ import annotations
+
+import itertools
+
+from gateway.spool.segment import Stored
+from gateway.spool.shelf import Batch, Key
+from gateway.writer.lanes import BACKLOG_BATCHES, FRESH_S, SHARE, Lanes
+from tests.unit.spoolkit import Clock
+
+
+class Bench:
+    def __init__(self, live_bytes: int = 1_000_000) -> None:
+        self.clock = Clock()
+        self.asked = 0
+        self.lanes = Lanes(self._ask, live_bytes=live_bytes, clock=self.clock)
+        self.ids = itertools.count(1)
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def batch(self, name: str, age_s: float = 0.0) -> Batch:
+        key = Key("data", 1, next(self.ids))
+        stored = Stored(b"x" * 1000, name, 1, 1, ())
+        return Batch(key, stored, self.clock.now - age_s)
+
+    def live(self, *names: str) -> list[str]:
+        pushed_out = self.lanes.add_live([self.batch(name) for name in names])
+        return [batch.stored.format for batch in pushed_out]
+
+    def backlog(self, *names: str, age_s: float = 3600.0, more: bool = False) -> None:
+        self.lanes.add_backlog([self.batch(name, age_s) for name in names], more)
+
+    def next(self, *, live_only: bool = False) -> str | None:
+        batch = self.lanes.next(0.0, live_only=live_only)
+        return None if batch is None else batch.stored.format
+
+    def order(self, count: int = 1000, *, live_only: bool = False) -> list[str]:
+        found = (self.next(live_only=live_only) for _ in range(count))
+        return list(itertools.takewhile(bool, found))  # type: ignore[arg-type]
+
+
+def test_live_goes_first_and_the_backlog_has_all_the_time_between() -> None:
+    bench = Bench()
+    bench.backlog("a", "b", "c", "d")
+    assert bench.next() == "a"
+    bench.live("1")
+    assert bench.order(2) == ["1", "b"]
+    bench.live("2", "3")
+    assert bench.order() == ["2", "3", "c", "d"]
+    assert bench.next() is None
+
+
+def test_a_sink_that_is_busy_with_live_rows_still_gets_backlog_within_its_share() -> None:
+    bench = Bench()
+    bench.backlog(*"abc")
+    order = []
+    for n in range(10 * (SHARE + 1)):
+        bench.live(str(n))  # another one always waits
+        order += bench.order(1)
+        bench.clock.now += 0.01
+    assert [n for n, name in enumerate(order) if name in "abc"] == [4, 9, 14]
+    live = [name for name in order if name not in "abc"]
+    assert live == sorted(live, key=int)
+
+
+def test_what_an_outage_has_left_in_memory_does_not_delay_what_is_new() -> None:
+    bench = Bench()
+    for n in range(30):
+        bench.live(f"old {n}")
+        bench.clock.now += 1.0
+    bench.clock.now += FRESH_S
+    bench.live("new")
+    order = bench.order()
+    assert order == ["new", *(f"old {n}" for n in range(30))]
+
+
+def test_what_is_in_memory_and_what_is_on_disk_go_oldest_first_together() -> None:
+    bench = Bench()
+    bench.live("second", "third")
+    bench.clock.now += 100.0
+    bench.backlog("first", age_s=200.0)
+    bench.backlog("fourth", age_s=50.0)
+    assert bench.order() == ["first", "second", "third", "fourth"]
+
+
+def test_memory_is_bounded_and_the_oldest_leave_it() -> None:
+    bench = Bench(live_bytes=10_500)
+    pushed_out = []
+    for n in range(100):
+        pushed_out += bench.live(str(n))
+        bench.clock.now += 0.3
+    assert pushed_out == [str(n) for n in range(90)]
+    assert sorted(bench.order(), key=int) == [str(n) for n in range(90, 100)]
+    bench.live("alone")
+    assert bench.order() == ["alone"]
+
+
+def test_at_the_stop_all_that_came_in_this_run_goes_in_order_and_no_backlog() -> None:
+    bench = Bench()
+    bench.backlog("stays on disk")
+    bench.live("1", "2")
+    bench.clock.now += 2 * FRESH_S
+    bench.live("3")
+    assert bench.order(live_only=True) == ["1", "2", "3"]
+
+
+def test_more_is_asked_for_once_before_the_backlog_runs_dry() -> None:
+    bench = Bench()
+    names = [str(n) for n in range(BACKLOG_BATCHES)]
+    bench.backlog(*names, more=True)
+    assert bench.order(BACKLOG_BATCHES // 2) == names[: BACKLOG_BATCHES // 2]
+    assert bench.asked == 0
+    bench.order()
+    assert bench.asked == 1
+
+
+def test_an_oldest_batch_is_known() -> None:
+    bench = Bench()
+    assert bench.lanes.oldest_s() is None
+    bench.live("1")
+    began_s = bench.clock.now
+    bench.clock.now += 100.0
+    bench.live("2")
+    assert bench.next() == "2"
+    assert bench.lanes.oldest_s() == began_s
