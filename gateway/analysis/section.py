@@ -40,6 +40,13 @@ class SectionAnalysis:
         self.sensors = Sensors(channels)
         names = list(self.engine.names)
         self.averages = Averages(recipe.averages, names, count, spec.hop / spec.rate_hz)
+        hop_s = spec.hop / spec.rate_hz
+        self._lasts = [(len(recipe.features) + i, a.over_s / hop_s)
+                       for i, a in enumerate(recipe.averages)]  # fmt: skip
+        """Column of each average, and for how many hops a window counts in it."""
+        self._hops = 0
+        self._doubts: dict[int, tuple[int, Mark]] = {}
+        """Channel -> hop of its last window that was UNCERTAIN, and why."""
         self._picked = [names.index(name) for name in recipe.features]
         columns = (*recipe.features, *(a.feature for a in recipe.averages))
         needs = {f.name: f.needs for f in features_of(spec)}
@@ -60,7 +67,12 @@ class SectionAnalysis:
     def reset(self) -> None:
         """Samples are missing: windows and averages begin anew."""
         self.moments.reset()
+        self.restart_averages()
+
+    def restart_averages(self) -> None:
+        """Averages begin anew, as in another operating state."""
         self.averages.reset()
+        self._doubts.clear()
 
     def push(self, hop: Array) -> None:
         """Take the newest hop of the section's channels, float32 [channel, sample]."""
@@ -84,6 +96,7 @@ class SectionAnalysis:
             stored = np.ascontiguousarray(numbers, np.float32)
         unknown = ~np.isfinite(stored)
         its_zones = self._zones(values, numbers)
+        self._hops += 1
         rows = []
         shared: dict[bytes, dict[int, Mark] | None] = {}
         for index, table in enumerate(self.section.tables):
@@ -97,9 +110,12 @@ class SectionAnalysis:
                 shared[key] = self._marks(unknown[index], why, doubt, has_zone=bool(text))
             own = shared[key]
             if mark is not None:
+                self._doubts[index] = self._hops, mark
                 own = {**(own or {}), ALL: mark}
                 if mark is CLIPPED:
                     own |= self._clipped
+            elif index in self._doubts:
+                own = self._doubtful(index, own)
             texts = [text] if self._has_zone else []
             if self._has_state:
                 texts.append(state)
@@ -134,6 +150,19 @@ class SectionAnalysis:
         if self._has_zone and not has_zone:
             marks[self._zone_at] = bad("undefined")
         return marks or None
+
+    def _doubtful(self, index: int, own: dict[int, Mark] | None) -> dict[int, Mark] | None:
+        """The marks, with those of averages that UNCERTAIN windows of before still count in."""
+        at, mark = self._doubts[index]
+        columns = [column for column, hops in self._lasts if self._hops - at < hops]
+        if mark is CLIPPED:  # clipped peaks are left out of averages
+            columns = [column for column in columns if column not in self._clipped]
+        if not columns:
+            del self._doubts[index]
+            return own
+        if self._has_zone and self._velocity in columns:
+            columns.append(self._zone_at)
+        return {**dict.fromkeys(columns, mark), **(own or {})}
 
     def _zones(self, values: Array, numbers: Array) -> list[str]:
         """Empty where there is none."""

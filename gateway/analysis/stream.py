@@ -166,7 +166,7 @@ class StreamAnalysis:
         if state != self._state:
             self._state = state
             for section in self._sections:
-                section.averages.reset()
+                section.restart_averages()
         told = rules.publishes(state)
         if not told:  # nor is a gap or a loss of before the newest that is known
             for table in self._tables:

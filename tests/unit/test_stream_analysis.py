@@ -121,7 +121,9 @@ def test_a_sensor_that_is_not_there_is_never_a_number(
     assert all(v is None for k, v in row.items() if k not in ("time_ns", "marks"))
     assert rig.table("b")[0]["marks"] == {}
     rig.feed(both(sine(2, 80, 2)))
-    assert rig.table("a")[-1]["marks"] == {}, "it recovers with the next good window"
+    # what was clipped on the way to the rail still counts in the average over 10 s
+    marked = rig.table("a")[-1]["marks"].keys()
+    assert marked <= {"velocity_rms_avg"}, "it recovers with the next good window"
     assert rig.table("a")[-1]["velocity_rms_avg"] is not None
 
 

@@ -145,7 +145,7 @@ stream:
     assert row["marks"]["rms_avg"] == "UNCERTAIN:clipped"
     rig.feed(sine(5, 80, 2)[None])
     row = rig.table("a")[-1]
-    assert row["marks"] == {}
+    assert row["marks"] == {"rms_avg": "UNCERTAIN:clipped"}, "clipped windows still count in it"
     assert row["kurtosis_avg"] == pytest.approx(1.5, rel=1e-3)
 
 
@@ -345,3 +345,36 @@ def test_a_long_hop_is_read_in_blocks_of_a_second(
     assert isinstance(driver, StreamDriver)
     assert driver.stream.block_s == pytest.approx(block_s, rel=0.06)
     assert round(plant.streams["daq"].hop_s * 2560) % driver.stream.block_samples == 0
+
+
+def test_an_average_stays_uncertain_as_long_as_an_uncertain_window_counts_in_it(
+    tmp_path: Path,
+) -> None:
+    text = """
+driver: mock
+stream:
+  rate_hz: 2560
+  channels: {a: {unit: g, full_scale: 10}, b: {unit: g, full_scale: 10}}
+  analysis:
+    window_s: 0.5
+    publish_every_s: 0.1
+    zones: {boundaries_mm_s: [1, 2, 4], provenance: made up for a test}
+    averages: {velocity_rms: {mode: linear, over_s: 2}, rms: {mode: linear, over_s: 0.3}}
+"""
+    rig = Rig(tmp_path, text)
+    clean = sine(1, 80, 2)
+    rig.feed(np.stack([clean, clean]))
+    rig.feed(np.stack([np.clip(sine(0.2, 80, 12), -10, 10), sine(0.2, 80, 2)]))
+    rig.feed(np.tile(np.stack([clean, clean]), 4))
+    rows = rig.table("a")
+    last = max(i for i, row in enumerate(rows) if row["marks"].get("rms"))
+    assert rows[last]["marks"]["rms"] == "UNCERTAIN:clipped"
+    after = rows[last + 1 :]
+    assert all("rms" not in row["marks"] for row in after), "the window itself is clean again"
+    doubted = {
+        name: sum(row["marks"].get(name) == "UNCERTAIN:clipped" for row in after)
+        for name in ("velocity_rms_avg", "rms_avg", "zone")
+    }
+    assert doubted == {"velocity_rms_avg": 19, "rms_avg": 2, "zone": 19}
+    assert rows[-1]["marks"] == {}
+    assert all(row["marks"] == {} for row in rig.table("b"))
