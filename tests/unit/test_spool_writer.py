@@ -328,7 +328,8 @@ def test_what_is_deleted_is_there_again_within_a_second(
     tmp_path: Path, store: Store, server: hf.FaultServer, how: str
 ) -> None:
     store.is_up = False
-    line = Line(tmp_path, server.url, flush_interval_s=0.5)
+    # however rarely rows are written
+    line = Line(tmp_path, server.url, flush_interval_s=60.0, batch_rows=1)
     try:
         for _ in range(3):
             line.publish_batch()
@@ -340,7 +341,7 @@ def test_what_is_deleted_is_there_again_within_a_second(
             shutil.rmtree(folder)
         else:
             folder.rename(tmp_path / "elsewhere")
-        until(path.exists, 1.0)
+        until(path.exists, 2.0)
         line.publish_batch()
         until(lambda: line.writer.status()["error"].startswith("503"))
         assert left_on_disk(tmp_path, tmp_path / "killed") == 4
