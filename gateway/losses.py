@@ -112,11 +112,6 @@ class LossLedger:
             )
         self._publish(row)
 
-    @property
-    def recent(self) -> list[Loss]:
-        """The last losses since the start, oldest first, without their times."""
-        return [told.loss for told in self.told()]
-
     def told(self) -> list[Told]:
         """The last losses since the start, oldest first."""
         with self._lock:

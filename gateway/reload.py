@@ -107,7 +107,7 @@ class Reloader:
         changes = compare(old.fingerprints, new.fingerprints)
         settings = changes.names("settings", changes.changed, changes.added, changes.removed)
         for key in FIXED:
-            if key in settings and not _only_clock(old, new, key):
+            if key in settings and not _may_change(old, new, key):
                 raise GatewayError(f"'{key}' changed: that needs a restart; nothing was applied")
         sinks = set(changes.names("sink", changes.changed))
         if {"writer", "spool"} & set(settings):
@@ -155,7 +155,7 @@ class Reloader:
             runtime.exchange_sink(name, sink, runtime.plant.writer.shutdown_s)
 
 
-def _only_clock(old: Plant, new: Plant, key: str) -> bool:
+def _may_change(old: Plant, new: Plant, key: str) -> bool:
     """Whether of ``gateway:`` only that differs which devices carry or the clock asks for."""
     return key == "gateway" and old.name == new.name
 

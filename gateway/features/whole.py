@@ -6,25 +6,15 @@ import numpy as np
 
 from gateway.features.engine import Engine
 from gateway.features.moments import Moments
-from gateway.features.spec import Spec
 from gateway.model import Array
 
 
-def analyse(x: Array, spec: Spec, speed_hz: float | None = None) -> list[dict[str, float]]:
-    """The features by name of every window of one channel, at the hop of the spec.
-
-    ``x`` is 1-D in the spec's unit. With ``hop`` equal to ``samples`` the windows do not overlap;
-    with ``samples`` the length of the record there is one. ValueError where it is too short.
-    """
-    engine = Engine(spec, 1)
-    return [
-        dict(zip(engine.names, row.tolist(), strict=True)) for row in windows(x, engine, speed_hz)
-    ]
-
-
 def windows(x: Array, engine: Engine, speed_hz: float | None = None) -> Array:
-    """The same as a float64 array [windows, F] from an engine of the caller's, which keeps the
-    last window's spectra.
+    """The features of every window of one channel, float64 [windows, F], at the hop of the spec.
+
+    ``x`` is 1-D in the spec's unit; the engine keeps the last window's spectra. With ``hop`` equal
+    to ``samples`` the windows do not overlap; with ``samples`` the length of the record there is
+    one. ValueError where it is too short.
 
     The first window has no past: where the stream of a machine waits for it, its envelope begins
     here with the mirror image of the first samples, some 50 ms under the foot of the Hann window.

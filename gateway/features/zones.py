@@ -60,15 +60,11 @@ def boundaries(numbers: Sequence[float]) -> tuple[float, float, float]:
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
-def zone(velocity_rms: float, limits: Sequence[float]) -> str:
-    """The zone of a velocity in mm/s RMS; one on a boundary is in the better zone, NaN in none.
-
-    Standards leave the boundary's own value open and programs differ; "" stands for no zone.
-    """
-    return zones(np.array([velocity_rms]), limits)[0]
-
-
 def zones(velocity_rms: Array, limits: Sequence[float]) -> list[str]:
-    """The zones of the velocities [C] of C channels."""
+    """The zones of the velocities [C] in mm/s RMS of C channels.
+
+    One on a boundary is in the better zone: standards leave it open, and programs differ. NaN is
+    in none, which "" stands for.
+    """
     at = np.searchsorted(np.asarray(limits), velocity_rms, side="left")
     return ["" if v != v else ZONES[i] for v, i in zip(velocity_rms, at, strict=True)]

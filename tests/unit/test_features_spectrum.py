@@ -13,8 +13,9 @@ from scipy import signal
 
 from gateway.features.engine import Engine
 from gateway.features.spec import STANDARD_GRAVITY, Spec
-from gateway.features.whole import analyse, windows
+from gateway.features.whole import windows
 from gateway.model import Array
+from tests.unit.featurekit import analyse
 
 RATE, N, H = 25_600, 25_600, 2_560
 TIME = np.arange(N) / RATE

@@ -13,8 +13,9 @@ from gateway.features.bearings import Geometry
 from gateway.features.engine import Engine
 from gateway.features.spec import Spec, fast_length
 from gateway.features.table import FEATURES, features_of, markdown
-from gateway.features.whole import analyse, windows
-from gateway.features.zones import boundaries, find_zones, tables, zone, zones
+from gateway.features.whole import windows
+from gateway.features.zones import boundaries, find_zones, tables, zones
+from tests.unit.featurekit import analyse
 
 BEARING = Geometry(9, 7.94, 39.04)
 
@@ -166,8 +167,8 @@ def test_lengths_of_nothing(wrong: tuple[float, float, float]) -> None:
 def test_zones() -> None:
     limits = find_zones("iso_20816_3_group_1_rigid").boundaries
     assert limits == (2.3, 4.5, 7.1)
-    assert [zone(v, limits) for v in (0.0, 2.3, 2.30001, 4.5, 7.1, 7.2)] == list("AABBCD")
-    assert zone(math.nan, limits) == ""
+    velocities = np.array([0.0, 2.3, 2.30001, 4.5, 7.1, 7.2, math.nan])
+    assert zones(velocities, limits) == [*"AABBCD", ""]
     assert zones(np.array([1.0, math.nan, 5.0, math.inf]), limits) == ["A", "", "C", "D"]
 
 

@@ -14,8 +14,8 @@ from gateway.features.bearings import Geometry
 from gateway.features.engine import Engine
 from gateway.features.moments import Moments
 from gateway.features.spec import Spec
-from gateway.features.whole import analyse
 from gateway.model import Array
+from tests.unit.featurekit import analyse
 
 RATE, N, H = 25_600, 25_600, 2_560
 TIME = np.arange(N) / RATE

@@ -52,7 +52,7 @@ def test_an_overflow_of_narrow_tables_is_counted_row_by_row_and_does_not_feed_it
     hub.report_drops()  # what the reports pushed out in their turn
     assert ledger.rows_by_cause["hub_overflow"] + len(left) == 4000
     assert queue.dropped_rows >= 4000 - len(left)
-    assert len(ledger.recent) <= 3 * 40, "a report a table, not one a row"
+    assert len(ledger.told()) <= 3 * 40, "a report a table, not one a row"
 
 
 def test_the_bound_is_one_of_memory_texts_included() -> None:
