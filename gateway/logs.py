@@ -104,6 +104,10 @@ def _value(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=') else text
 
 
+def _fields_text(record: logging.LogRecord) -> str:
+    return " ".join(f"{key}={_value(value)}" for key, value in fields_of(record).items())
+
+
 class TextFormatter(logging.Formatter):
     """``07:43:01 warning  acquire: device lost  device=press_1 reason=timeout``."""
 
@@ -119,8 +123,7 @@ class TextFormatter(logging.Formatter):
             level = paint(level, _COLOURS[record.levelno], self._colour)
         when = time.strftime(self._time, time.localtime(record.created))
         line = f"{paint(when, 'dim', self._colour)} {level} {_origin(record)}: {message_of(record)}"
-        fields = " ".join(f"{key}={_value(value)}" for key, value in fields_of(record).items())
-        if fields:
+        if fields := _fields_text(record):
             line += "  " + paint(fields, "dim", self._colour)
         trace = traceback_of(record)
         return line + "".join(f"\n    | {part}" for part in trace.split("\n")) if trace else line
@@ -182,11 +185,16 @@ class JournalHandler(logging.Handler):
 
 
 def journal_entry(record: logging.LogRecord) -> bytes:
-    """The record as journald takes it; own fields are named ``GATEWAY_...``."""
-    message = message_of(record)
-    trace = traceback_of(record)
+    """The record as journald takes it; own fields are named ``GATEWAY_...``.
+
+    journalctl shows the message alone, so the fields stand there too, and the constant text in
+    ``GATEWAY_EVENT``.
+    """
+    event = message_of(record)
+    parts = (f"{event}  {_fields_text(record)}".rstrip(), traceback_of(record))
     given: dict[str, Any] = {
-        "MESSAGE": f"{message}\n{trace}" if trace else message,
+        "MESSAGE": "\n".join(part for part in parts if part),
+        "GATEWAY_EVENT": event,
         "PRIORITY": _PRIORITIES.get(record.levelno, 6),
         "SYSLOG_IDENTIFIER": "gateway",
         "GATEWAY_LOGGER": record.name,

@@ -1,0 +1,55 @@
+"""Prints the part of requirements.lock that the named extras need: runtime_lock.py s7,influxdb
+
+The lock has all extras, also what only developers need; an installation gets what it uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def needed(name: str, extras: frozenset[str], seen: dict[str, frozenset[str]]) -> None:
+    """Add to ``seen`` what a distribution needs on this machine, itself too."""
+    key = canonicalize_name(name)
+    if key in seen and extras <= seen[key]:
+        return
+    seen[key] = seen.get(key, frozenset()) | extras
+    for text in distribution(name).requires or ():
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": e}) for e in ("", *extras)):
+            needed(requirement.name, frozenset(requirement.extras), seen)
+
+
+def pieces(text: str) -> dict[str, str]:
+    """Name -> its lines of the lock, hashes with them."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines(keepends=True):
+        if not line[:1].isspace() and not line.startswith("#") and "==" in line:
+            name = canonicalize_name(line.partition("==")[0])
+        if name and not line.lstrip().startswith("#"):
+            found[name] = found.get(name, "") + line
+    return found
+
+
+def main() -> None:
+    """Print the subset, in the lock's order."""
+    seen: dict[str, frozenset[str]] = {}
+    needed("edge-gateway", frozenset(sys.argv[1].split(",")), seen)
+    del seen["edge-gateway"]
+    lock = pieces((ROOT / "requirements.lock").read_text("utf-8"))
+    if absent := sorted(seen.keys() - lock.keys()):
+        sys.exit(f"not in requirements.lock: {', '.join(absent)}")
+    sys.stdout.write("".join(text for name, text in lock.items() if name in seen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""A fresh machine for each test, or one with the package on it for those that only look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import packages
+from tests.service.container import Machine, tree
+
+DEMO = "/etc/edge-gateway/demo.yaml"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine that sees the packages under /media."""
+    booted = Machine(tree(), tmp_path, packages.deb(), packages.wheelhouse())
+    try:
+        yield booted
+    finally:
+        booted.close()
+
+
+def install(machine: Machine, package: str = "edge-gateway_*.deb") -> None:
+    """Install the Debian package."""
+    machine.run("sh", "-c", f"dpkg -i /media/deb/{package}", timeout_s=120)
+
+
+def start_demo(machine: Machine) -> None:
+    """Let the service run the demo, until it is ready."""
+    machine.run("sh", "-c", f"cp {DEMO} /etc/edge-gateway/gateway.yaml")
+    machine.run("chgrp", "edge-gateway", "/etc/edge-gateway/gateway.yaml")
+    machine.run("systemctl", "enable", "--now", "edge-gateway.service", timeout_s=60)
