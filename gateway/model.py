@@ -31,6 +31,9 @@ ALL = -1
 RESERVED = frozenset({"gateway", "device", "module", "channel", "time", "_quality"})
 """Names that a column or a user's label may not have."""
 
+OWN_TABLES = frozenset({"gateway_alarm", "gateway_audit", "gateway_event", "gateway_loss"})
+"""Tables of what the gateway says of itself: spooled apart, given up last, never thinned out."""
+
 
 class Quality(IntEnum):
     """OPC UA's three severities."""

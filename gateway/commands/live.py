@@ -90,13 +90,14 @@ def _state(state: str) -> str:
     return coloured(printable(state), state_colour(state))
 
 
-def _worst_first(items: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def worst_first(items: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Devices or sinks by state, the worst first, then by name."""
     return sorted(items.items(), key=lambda item: (_ORDER.get(item[1]["state"], 4), item[0]))
 
 
 def _device_lines(devices: Mapping[str, Any]) -> list[str]:
     rows = []
-    for name, device in _worst_first(devices):
+    for name, device in worst_first(devices):
         bad = device["tags_bad"]
         rows.append(
             [
@@ -144,7 +145,7 @@ def _stream_lines(devices: Mapping[str, Any]) -> list[str]:
 
 def _sink_lines(sinks: Mapping[str, Any]) -> list[str]:
     rows = []
-    for name, sink in _worst_first(sinks):
+    for name, sink in worst_first(sinks):
         waiting = count(sink["pending_rows"], "row")
         if sink["spool_bytes"]:
             waiting += f", {size(sink['spool_bytes'])}"

@@ -6,12 +6,14 @@ When the database can no longer be read, the file still says which rows were los
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
+
+from gateway.losses import Cause
 
 
 class Span(NamedTuple):
@@ -22,6 +24,18 @@ class Span(NamedTuple):
     rows: int
     first_ns: int
     last_ns: int
+
+
+Note: TypeAlias = tuple[Cause, Span, str]
+"""A loss: its cause, its rows, and more words."""
+
+
+class Entry(NamedTuple):
+    """What a batch holds."""
+
+    spans: tuple[Span, ...]
+    told: tuple[Note, ...] = ()
+    """Losses that its rows tell of: if it is lost itself, somebody else has to."""
 
 
 def merge_spans(spans: Iterable[Span]) -> list[Span]:
@@ -73,18 +87,58 @@ class Counts:
         return list(self._spans.values())
 
 
-def dump_spans(spans: Iterable[Span]) -> bytes:
-    """Spans as JSON."""
-    return orjson.dumps([list(span) for span in spans])
+def merge_notes(notes: Iterable[Note]) -> list[Note]:
+    """One note a cause and table, with the words of its last."""
+    spans: dict[tuple[str, str, str], list[Span]] = {}
+    last: dict[tuple[str, str, str], Note] = {}
+    for note in notes:
+        place = (note[0], *note[1][:2])
+        spans.setdefault(place, []).append(note[1])
+        last[place] = note
+    return [
+        (cause, merge_spans(spans[place])[0], detail) for place, (cause, _, detail) in last.items()
+    ]
 
 
-def load_spans(raw: bytes) -> tuple[Span, ...]:
-    """Spans from JSON; ValueError or TypeError where it is none."""
-    return _spans(orjson.loads(raw))
+def dump_note(note: Note) -> bytes:
+    """A loss as JSON."""
+    return orjson.dumps(_listed(note))
 
 
-def _spans(raw: Any) -> tuple[Span, ...]:
-    return tuple(Span(*item) for item in raw)
+def load_note(raw: bytes) -> Note:
+    """A loss from JSON; ValueError or TypeError where it is none."""
+    return _note(orjson.loads(raw))
+
+
+def dump_entry(entry: Entry) -> bytes:
+    """What a batch holds as JSON."""
+    plain = _plain(entry)
+    return orjson.dumps(plain if entry.told else plain["spans"])
+
+
+def load_entry(raw: bytes) -> Entry:
+    """What a batch holds from JSON; ValueError or TypeError where it is none."""
+    parsed = orjson.loads(raw)
+    return _entry(parsed if isinstance(parsed, dict) else {"spans": parsed})
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    told = {"told": [_listed(note) for note in entry.told]} if entry.told else {}
+    return {"spans": [list(span) for span in entry.spans], **told}
+
+
+def _entry(raw: Mapping[str, Any]) -> Entry:
+    spans = tuple(Span(*item) for item in raw.get("spans", ()))
+    return Entry(spans, tuple(_note(item) for item in raw.get("told", ())))
+
+
+def _listed(note: Note) -> list[Any]:
+    return [note[0], list(note[1]), note[2]]
+
+
+def _note(raw: Any) -> Note:
+    cause, span, detail = raw
+    return cause, Span(*span), detail
 
 
 def sync_folder(folder: Path) -> None:
@@ -99,7 +153,7 @@ def sync_folder(folder: Path) -> None:
 class Contents(NamedTuple):
     """What a manifest file says."""
 
-    pending: dict[int, tuple[Span, ...]]
+    pending: dict[int, Entry]
     """Batches that were stored and not noted as delivered."""
     done: set[int]
     """Batches noted as delivered, or as lost and told."""
@@ -167,7 +221,7 @@ class Manifest:
 
     def rewrite(
         self,
-        pending: Mapping[int, Sequence[Span]],
+        pending: Mapping[int, Entry],
         last_ns: Mapping[tuple[str, str], int],
     ) -> None:
         """Make the file anew; OSError where the disk refuses."""
@@ -177,12 +231,17 @@ class Manifest:
         new = Manifest(temporary)
         try:
             new.append(last_line(last_ns))
-            for batch_id, spans in pending.items():
-                new.append({"id": batch_id, "spans": [list(s) for s in spans]})
+            for batch_id, entry in pending.items():
+                new.append(batch_line(batch_id, entry))
             new.append({"done": []}, sync=True)
         finally:
             new.close()
         temporary.rename(self.path)
+
+
+def batch_line(batch_id: int, entry: Entry) -> dict[str, Any]:
+    """The line of a batch."""
+    return {"id": batch_id, **_plain(entry)}
 
 
 def last_line(last_ns: Mapping[tuple[str, str], int]) -> dict[str, Any]:
@@ -194,11 +253,11 @@ def _read_line(line: dict[str, Any], found: Contents) -> None:
     last = found.last_ns
     for device, table, last_ns in line.get("last", ()):
         last[device, table] = last_ns
-    spans = _spans(line.get("spans", ()))
-    for span in spans:
+    entry = _entry(line)
+    for span in entry.spans:
         last[span[:2]] = max(last.get(span[:2], 0), span.last_ns)
     if "id" in line:
-        found.pending[line["id"]] = spans
+        found.pending[line["id"]] = entry
     done = line.get("done", ())
     found.done.update(done)
     for gone in done:

@@ -9,7 +9,16 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.spool.manifest import Counts, Manifest, Span, dump_spans, load_spans
+from gateway.spool.manifest import (
+    Counts,
+    Entry,
+    Manifest,
+    Note,
+    Span,
+    batch_line,
+    dump_entry,
+    load_entry,
+)
 
 SYNCHRONOUS = "FULL"
 """Every commit is on the disk: measured, NORMAL loses the last batches at a power cut."""
@@ -31,6 +40,13 @@ class Stored(NamedTuple):
     rows: int
     values: int
     spans: tuple[Span, ...]
+    told: tuple[Note, ...] = ()
+    """Losses that its rows tell of."""
+
+    @property
+    def entry(self) -> Entry:
+        """What a manifest says of it."""
+        return Entry(self.spans, self.told)
 
 
 class Damaged(Exception):
@@ -159,7 +175,7 @@ class Segment:
         self._next_id += len(batches)
         for i, batch in zip(ids, batches, strict=True):
             with suppress(OSError):  # the database has it; only the second copy is missing
-                self.manifest.append({"id": i, "spans": [list(s) for s in batch.spans]})
+                self.manifest.append(batch_line(i, batch.entry))
         self.written += sum(len(row[-1]) + 2 * len(row[-2]) + 64 for row in rows)
         return ids
 
@@ -208,14 +224,14 @@ class Segment:
             return None
         if row[0] != _checksum(*row[1:]):
             raise Damaged(f"batch {batch_id} of {self.path.name} has another checksum")
-        return Stored(row[7], row[1], row[2], row[3], load_spans(row[6]))
+        return Stored(row[7], row[1], row[2], row[3], *load_entry(row[6]))
 
-    def pending(self) -> dict[int, tuple[Span, ...]]:
+    def pending(self) -> dict[int, Entry]:
         """The manifests of all batches in the database."""
         found = self.db.execute("SELECT id, manifest FROM batch ORDER BY id")
         try:
-            return {i: load_spans(manifest) for i, manifest in found}
-        except (ValueError, TypeError) as error:
+            return {i: load_entry(manifest) for i, manifest in found}
+        except (ValueError, TypeError, AttributeError) as error:
             raise Damaged(f"a manifest in {self.path.name} cannot be read") from error
 
     def salvage(self, ids: Iterable[int]) -> Iterator[tuple[int, Stored]]:
@@ -290,7 +306,7 @@ def _with_logs(path: Path) -> tuple[Path, Path, Path]:
 def _record(batch: Stored) -> tuple[int, str, int, int, int, int, bytes, bytes]:
     first = min((s.first_ns for s in batch.spans), default=0)
     last = max((s.last_ns for s in batch.spans), default=0)
-    manifest = dump_spans(batch.spans)
+    manifest = dump_entry(batch.entry)
     fields = (batch.format, batch.rows, batch.values, first, last, manifest, batch.body)
     return (_checksum(*fields), *fields)
 

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from gateway.losses import Cause
-from gateway.spool.manifest import Counts, Span, last_line, merge_spans, missing_spans, sync_folder
-from gateway.spool.rescue import Note, is_damage, rescue
+from gateway.spool.manifest import (
+    Counts,
+    Entry,
+    Note,
+    Span,
+    last_line,
+    merge_spans,
+    missing_spans,
+    sync_folder,
+)
+from gateway.spool.rescue import is_damage, rescue
 from gateway.spool.segment import Damaged, Segment, Stored
 
 Family: TypeAlias = Literal["events", "data"]
@@ -23,6 +32,8 @@ class Tells(NamedTuple):
     lost: Callable[[Cause, Span, str], None]
     noted: Callable[[Sequence[Note]], None]
     """Losses, on disk before they happen."""
+    put_off: Callable[[Sequence[Note]], None]
+    """Losses that were told by rows which are lost themselves."""
     failed: Callable[[str], None]
     """The disk did not do something."""
     damaged: Callable[[str], None]
@@ -40,7 +51,7 @@ class Key(NamedTuple):
 class Batch:
     """A batch on its way to the sink. ``key`` None: it is not on disk."""
 
-    __slots__ = ("cancelled", "key", "since_s", "stored", "unsent")
+    __slots__ = ("key", "since_s", "stored", "unsent")
 
     def __init__(self, key: Key | None, stored: Stored, since_s: float) -> None:
         self.key = key
@@ -49,8 +60,6 @@ class Batch:
         """Monotonic time at which it was spooled (of its segment, when read back)."""
         self.unsent: list[bytes] = [stored.body]
         """What of it is still to be sent: more pieces once it had to be split."""
-        self.cancelled = False
-        """Its segment was given up: it is counted as lost already."""
 
 
 class Shelf:
@@ -89,7 +98,7 @@ class Shelf:
         contents = segment.manifest.contents()
         # carried on from segment to segment, so the newest manifest has all of them
         self.last.update(contents.last_ns)
-        segment.counts = Counts(s for spans in contents.pending.values() for s in spans)
+        segment.counts = Counts(s for e in contents.pending.values() for s in e.spans)
 
     def store(self, batches: Sequence[Batch], new_number: Callable[[], int]) -> None:
         """Store batches in one transaction; they get their key and count as taken.
@@ -163,43 +172,38 @@ class Shelf:
             segment.close()
             segment.bytes = segment.size()
 
-    def drop(self, segment: Segment, *, cancel: bool = True) -> list[Batch]:
-        """Remove a segment from disk; OSError where that fails.
-
-        What of it is in memory is cancelled, or else returned: it can still be delivered.
-        """
+    def drop(self, segment: Segment) -> None:
+        """Remove a segment from disk; OSError where that fails. What is in memory goes on."""
         segment.unlink()
         if self._current is segment:
             self._current = None
         self.segments.remove(segment)
-        held = self._held(segment)
-        for batch_id, batch in held.items():
+        for batch_id, batch in self.held(segment).items():
             del self._batches[segment.number, batch_id]
-            if cancel:
-                batch.cancelled = True
-            else:
-                batch.key = None
-        return [] if cancel else list(held.values())
+            batch.key = None
 
-    def _held(self, segment: Segment) -> dict[int, Batch]:
+    def held(self, segment: Segment) -> dict[int, Batch]:
         """What of a segment is in memory and not delivered."""
         held = {i: self._batches.get((segment.number, i)) for i in segment.taken}
         return {i: batch for i, batch in held.items() if batch is not None}
 
-    def spans(self, segment: Segment, *, in_memory: bool = True) -> list[Span]:
-        """What of a segment is not delivered; from its manifest file if it cannot say.
+    def left(self, segment: Segment) -> Entry:
+        """What of a segment is neither delivered nor in memory.
 
-        ``in_memory`` False: without what can still be delivered from there.
+        From its manifest file if it cannot say.
         """
         try:
             pending = segment.pending()
         except (sqlite3.Error, Damaged, OSError):
             pending = segment.manifest.contents().pending
-        held = {} if in_memory else self._held(segment)
+        held = self.held(segment)
         passed = segment.delivered.union(held)
-        known = [s for i, spans in pending.items() if i not in passed for s in spans]
-        kept = [s for batch in held.values() for s in batch.stored.spans]
-        return merge_spans([*known, *missing_spans(segment.counts.spans(), [*known, *kept])])
+        left = [entry for i, entry in pending.items() if i not in passed]
+        known = [span for entry in left for span in entry.spans]
+        kept = [span for batch in held.values() for span in batch.stored.spans]
+        missing = missing_spans(segment.counts.spans(), [*known, *kept])
+        told = tuple(note for entry in left for note in entry.told)
+        return Entry(tuple(merge_spans([*known, *missing])), told)
 
     def settle(self, key: Key) -> None:
         """A batch was delivered; it is deleted with the next write, or by `tidy`."""
@@ -313,8 +317,8 @@ class Shelf:
             return
         segment.gone = contents.done & pending.keys()
         # the manifest file's word is taken where both have one: damage shows only when read
-        pending |= {i: spans for i, spans in contents.pending.items() if i in pending}
-        segment.hold({i: spans for i, spans in pending.items() if i not in segment.gone})
+        pending |= {i: entry for i, entry in contents.pending.items() if i in pending}
+        segment.hold({i: e.spans for i, e in pending.items() if i not in segment.gone})
 
     def look(self) -> None:
         """Notice files that were deleted or replaced under us, and write them anew."""
@@ -357,19 +361,20 @@ class Shelf:
             self._seal()
         delivered = segment.delivered
         memory = {i: stored for i, stored in held.items() if i not in delivered}
-        memory |= {i: batch.stored for i, batch in self._held(segment).items()}
+        memory |= {i: batch.stored for i, batch in self.held(segment).items()}
         detail = f"{segment.path.name}: {error}"
 
-        def note(spans: list[Span]) -> None:
-            self._tells.noted([("corrupt_segment", span, detail) for span in spans])
+        def note(lost: Entry) -> None:
+            self._tells.noted([("corrupt_segment", span, detail) for span in lost.spans])
+            self._tells.put_off(lost.told)
 
         try:
-            _, lost = rescue(segment, memory, self.last, note)
+            lost = rescue(segment, memory, self.last, note)
         except (sqlite3.Error, OSError) as failure:
             self._tells.failed(str(failure))
             return False
         segment.bytes = segment.size()
-        for span in lost:
+        for span in lost.spans:
             self._tells.lost("corrupt_segment", span, detail)
         return True
 

@@ -7,10 +7,6 @@ spool is used by one thread; only `Spool.status` may be called from others.
 
 from __future__ import annotations
 
-import errno
-import logging
-import math
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,18 +19,14 @@ from pydantic import ByteSize, Field, field_validator
 from gateway.driver import Settings
 from gateway.errors import GatewayError
 from gateway.losses import Cause, Loss
-from gateway.spool.manifest import Span, sync_folder
-from gateway.spool.rescue import LossNotes, Note, told_now
+from gateway.spool.disklog import DiskLog, is_full
+from gateway.spool.manifest import Note, Span, sync_folder
+from gateway.spool.notes import LossNotes, told_now
 from gateway.spool.segment import Segment, Stored
 from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, Tells, all_segments
 
-log = logging.getLogger(__name__)
-
 MIN_BYTES = 16_000_000
 SEGMENT_BYTES = 16_000_000
-REPEAT_LOG_S = 600.0
-AGAIN_LOG_S = 60.0
-MAX_LOGGED = 100
 LOSS_TABLE = "gateway_loss"
 OVERHEAD = 160_000
 """Room on disk for what comes and goes: logs and indexes of open files, a new segment."""
@@ -78,15 +70,11 @@ class Spool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
-        self.error = ""
-        """Why the disk or a segment failed last; empty once a batch was stored again."""
+        self.disk = DiskLog(sink, clock)
         self.rows_lost = 0
         self.orphans: list[Batch] = []
-        """Batches in memory whose segment had to go for room; for the caller to take over."""
-        self._logged_s: dict[str, float] = {}
-        """When what was logged."""
-        self._refused_s: float | None = None
-        """Since when the disk takes no batch."""
+        """Batches in memory whose segment had to go; for the caller, who is to `keep` them or
+        `let_go` of them."""
         self.interrupted: dict[tuple[str, str], int] = {}
         """After an unclean stop: the last spooled time of each table, ns."""
         self.is_new = False
@@ -98,7 +86,9 @@ class Spool:
         self._clock = clock
         size = segment_bytes or min(SEGMENT_BYTES, self._max_bytes // 8)
         self._notes = LossNotes(folder / "losses.jsonl")
-        tells = Tells(self.lost, self._notes.add, self._failed, self._damaged)
+        tells = Tells(
+            self.lost, self._notes.add, self._notes.put_off, self.disk.failed, self.disk.damaged
+        )
         self._shelves: dict[Family, Shelf] = {
             family: Shelf(folder, family, size, tells, clock) for family in FAMILIES
         }
@@ -150,6 +140,10 @@ class Spool:
         """Losses on disk before their rows are: the next start tells of them. Never raises."""
         self._notes.add(notes)
 
+    def put_off(self, notes: Sequence[Note]) -> None:
+        """Losses whose rows are lost themselves: the next start tells of them. Never raises."""
+        self._notes.put_off(notes)
+
     def begin_round(self) -> None:
         """Before rows are taken from the hub: losses noted so far are among them as rows."""
         self._notes.begin_round()
@@ -175,6 +169,22 @@ class Spool:
         if self.size() + _room(batches) > self._max_bytes:
             raise SpoolUnwritable("the spool has reached its bound")
         self._store(family, batches, evict=False)
+        self.let_go(batches)
+
+    def hold(self, batches: Iterable[Batch], cause: Cause, detail: str) -> None:
+        """These are in memory only: the next start tells of them if this run is killed before they
+        are kept, or let go of. Never raises.
+        """
+        self._notes.hold(
+            {
+                batch: [*((cause, span, detail) for span in batch.stored.spans), *batch.stored.told]
+                for batch in batches
+            }
+        )
+
+    def let_go(self, batches: Iterable[Batch]) -> None:
+        """These were delivered, or told as lost."""
+        self._notes.let_go(batches)
 
     def _store(self, family: Family, batches: Sequence[Batch], *, evict: bool) -> None:
         first = ""
@@ -185,30 +195,18 @@ class Spool:
                 break
             except (sqlite3.Error, OSError) as error:
                 first = first or str(error)
-                if self._is_full(error):
-                    if evict and self._evict(cancel=False):
+                if is_full(error, self.folder):
+                    # what the gateway says of itself is little: its room is no help
+                    if evict and self._evict(FAMILIES if family == "events" else ("data",)):
                         continue
                 elif faults < 2:  # a new segment may succeed where the old one failed
                     faults += 1
                     continue
-                self._failed(first)
-                if self._refused_s is None:
-                    self._refused_s = self._clock()
+                self.disk.refused(first)
                 raise SpoolUnwritable(first) from error
         if first:
-            self._failed(first)
-        self._recovered()
-
-    def _recovered(self) -> None:
-        self.error = ""
-        if self._refused_s is None:
-            return
-        now = self._clock()
-        away_s, self._refused_s = round(now - self._refused_s, 1), None
-        text = "spool of sink %s: the disk takes batches again after %s s"
-        log.info(text, self._sink, away_s, extra={"sink": self._sink, "refused_s": away_s})
-        # a new outage is told again, but not each of many short ones
-        self._logged_s = {k: t for k, t in self._logged_s.items() if now - t < AGAIN_LOG_S}
+            self.disk.failed(first)
+        self.disk.taken()
 
     def lost(self, cause: Cause, span: Span, detail: str) -> None:
         """Rows that were spooled, or could not be, will never reach the sink."""
@@ -222,38 +220,6 @@ class Spool:
         self._last_number += 1
         return self._last_number
 
-    def _failed(self, error: str) -> None:
-        """The disk did not do something; while it takes nothing at all, one line is enough."""
-        self.error = error
-        if self._refused_s is None:
-            self._log(error)
-
-    def _damaged(self, error: str) -> None:
-        """A file is not what was written."""
-        self.error = error
-        self._log(error)
-
-    def _log(self, error: str) -> None:
-        now = self._clock()
-        if now - self._logged_s.get(error, -math.inf) > REPEAT_LOG_S:
-            if len(self._logged_s) > MAX_LOGGED:
-                self._logged_s.clear()
-            self._logged_s[error] = now
-            extra = {"sink": self._sink}
-            log.error("spool of sink %s: %s", self._sink, error, extra=extra)
-
-    def _is_full(self, error: Exception) -> bool:
-        if isinstance(error, sqlite3.Error):
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                return True
-            if code == sqlite3.SQLITE_CANTOPEN:
-                with suppress(OSError):
-                    disk = os.statvfs(self.folder)
-                    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
-            return False
-        return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
     def size(self) -> int:
         """Bytes on disk."""
         return sum(segment.bytes for segment in all_segments(self._shelves.values()))
@@ -263,27 +229,34 @@ class Spool:
             if not self._evict():
                 return
 
-    def _evict(self, *, cancel: bool = True) -> bool:
+    def _evict(self, families: Sequence[Family] = FAMILIES) -> bool:
         """Give up the oldest segment, data before events; whether one went."""
-        for family in reversed(FAMILIES):
+        for family in reversed(families):
             shelf = self._shelves[family]
             if shelf.segments:
-                return self._give_up(shelf, shelf.segments[0], "spool_bound", cancel=cancel)
+                return self._give_up(shelf, shelf.segments[0], "spool_bound")
         return False
 
-    def _give_up(
-        self, shelf: Shelf, segment: Segment, cause: Cause, *, cancel: bool = True
-    ) -> bool:
-        """``cancel`` False: what of it is in memory is no loss, but goes on without a disk."""
-        spans = shelf.spans(segment, in_memory=cancel)
-        detail = segment.path.name
-        self._notes.add([(cause, span, detail) for span in spans])
+    def _give_up(self, shelf: Shelf, segment: Segment, cause: Cause) -> bool:
+        """What of it is in memory is no loss, but goes on without a disk."""
+        left, detail = shelf.left(segment), segment.path.name
+        held = list(shelf.held(segment).values())
+        notes: list[Note] = [(cause, span, detail) for span in left.spans]
+        self._notes.add(notes)
+        self._notes.hold({segment: left.told})
+        self.hold(held, cause, detail)
         try:
-            self.orphans += shelf.drop(segment, cancel=cancel)
+            shelf.drop(segment)
         except OSError as error:
-            self._failed(str(error))
+            self._notes.take_back(notes)
+            self._notes.let_go([segment, *held])
+            self.disk.failed(str(error))
             return False
-        for span in spans:
+        self._notes.let_go([segment])
+        self._notes.put_off(left.told)
+        self._notes.look()  # what a full disk did not take before has room now
+        self.orphans += held
+        for span in left.spans:
             self.lost(cause, span, detail)
         return True
 

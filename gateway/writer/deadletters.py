@@ -178,11 +178,8 @@ class DeadLetters:
         """Whether a batch with that body holds letters that are on their way."""
         return bool(self._under_way) and _digest(body) in self._under_way
 
-    def finished(self, body: bytes, *, sent: bool) -> int:
-        """A batch of letters is through: those not refused again leave. How many left.
-
-        Not ``sent``: it was given up on its way, and all of them stay.
-        """
+    def finished(self, body: bytes) -> int:
+        """A batch of letters is through: those not refused again leave. How many left."""
         batch = _digest(body)
         with self._lock:
             try:
@@ -190,7 +187,7 @@ class DeadLetters:
                 mine = "id IN (SELECT letter FROM replay WHERE batch=?)"
                 with _transaction(db):
                     left, size = 0, 0
-                    if sent and not self._not_kept:  # else one that came back may not be noted
+                    if not self._not_kept:  # else one that came back may not be noted
                         query = f"SELECT {_SIZE} FROM dead_letter WHERE {mine}"
                         left, size = db.execute(query, (batch,)).fetchone()
                         db.execute(f"DELETE FROM dead_letter WHERE {mine}", (batch,))

@@ -126,7 +126,7 @@ class Deliverer:
     def _send(self, batch: Batch, tally: Tally, beat: str) -> bool:
         """Send all of a batch; False where the end came before."""
         format_ = batch.stored.format
-        while batch.unsent and not batch.cancelled:
+        while batch.unsent:
             body = batch.unsent[-1]
             if self._divide(batch, self._pieces(body, format_)):
                 continue
@@ -208,8 +208,6 @@ class Deliverer:
 
     def _count(self, batch: Batch, tally: Tally) -> None:
         stored = batch.stored
-        if batch.cancelled and batch.unsent:
-            return
         for refused in tally.refused():
             self._on_rejected([refused.span], refused.words)
             if self._is_new(refused):

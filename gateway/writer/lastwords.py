@@ -11,12 +11,15 @@ from typing import Any, TypeAlias, cast
 from gateway.losses import Cause
 from gateway.model import Row
 from gateway.spool import LOSS_TABLE
-from gateway.spool.manifest import Span
-from gateway.spool.rescue import LossNotes, Note
+from gateway.spool.manifest import Note, Span
+from gateway.spool.notes import LossNotes
 
 log = logging.getLogger(__name__)
 
 Place: TypeAlias = tuple[Cause, str, str, str]
+
+MAX_PLACES = 1_000
+"""Above that, losses of one cause and table become one, whatever else was said of them."""
 
 
 def told_in(rows: Iterable[Row], sink: str) -> list[Note]:
@@ -48,6 +51,8 @@ class LastWords:
         """Take losses that nobody else will tell."""
         for cause, span, detail in notes:
             place = (cause, span.device, span.table, detail)
+            if len(self._spans) >= MAX_PLACES and place not in self._spans:
+                place = (*place[:3], "several")
             known = self._spans.get(place)
             if known is not None:
                 span = span._replace(

@@ -16,8 +16,8 @@ from gateway.losses import Cause
 from gateway.model import Table
 from gateway.sinks import DurableSink, Selected
 from gateway.spool import LOSS_TABLE
-from gateway.spool.manifest import Span, merge_spans
-from gateway.spool.rescue import LossNotes, Note, told_now
+from gateway.spool.manifest import Note, Span, merge_spans
+from gateway.spool.notes import LossNotes, told_now
 from gateway.writer.alive import Alive
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import LastWords, told_in
@@ -27,9 +27,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Lost: TypeAlias = Callable[[Cause, Span, str], None]
-
-OWN_TABLES = "gateway_"
-"""Tables of what the gateway says of itself begin so; they are spooled apart and go last."""
 
 
 @runtime_checkable

@@ -182,7 +182,7 @@ class LetterBox:
                 continue
             try:
                 if not spool_is_open:
-                    raise SpoolUnwritable(self._spool.error)
+                    raise SpoolUnwritable(self._spool.disk.error)
                 batches = self._spool.put("data", [asked.stored])
                 try:
                     # noted before the sink can answer; a crash before only leaves the letters
@@ -207,8 +207,7 @@ class LetterBox:
     def settled(self, batch: Batch) -> None:
         """A batch is through: letters of it that were not refused again leave."""
         if self.is_replay(batch):
-            sent = not (batch.cancelled and batch.unsent)
-            left = self._letters.finished(batch.stored.body, sent=sent)
+            left = self._letters.finished(batch.stored.body)
             self.replayed += left
             extra = {"sink": self._sink.name, "letters": left}
             log.info("sink %s stored %d dead letters", self._sink.name, left, extra=extra)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gateway.health import Heartbeats
+from gateway.model import OWN_TABLES
 from gateway.sinks import RemoteSink, Selected
 from gateway.spool import Spool, SpoolUnwritable
-from gateway.spool.manifest import Span
-from gateway.spool.rescue import Note
+from gateway.spool.manifest import Note, Span, merge_spans
 from gateway.spool.segment import Stored
 from gateway.spool.shelf import FAMILIES, Batch, Family
 from gateway.writer.alive import Alive
@@ -20,7 +20,7 @@ from gateway.writer.deadletters import DeadLetters
 from gateway.writer.deliver import Backoff, Deliverer
 from gateway.writer.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
 from gateway.writer.lastwords import told_in
-from gateway.writer.outlets import OWN_TABLES, Lost, Outlet, StartsOver, spans_of
+from gateway.writer.outlets import Lost, Outlet, StartsOver, spans_of
 from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,6 @@ class SpooledOutlet(Outlet):
         self._spool = spool
         self._lanes = Lanes(ask)
         self._unkept_rows = 0
-        self._telling: dict[Batch, list[Note]] = {}
-        """Losses whose rows are in batches that are not on disk."""
         letters = DeadLetters(spool.folder / "dead_letters.db")
         self.letters = self._box = LetterBox(letters, sink, spool, lost, ask)
         self._deliverer = Deliverer(
@@ -71,13 +69,13 @@ class SpooledOutlet(Outlet):
         try:
             self._spool.open()
             self._is_open = True
-            if self._spool.error:
+            if self._spool.disk.error:
                 log.info("sink %s: the spool is open now", self.name, extra={"sink": self.name})
-                self._spool.error = ""
+                self._spool.disk.error = ""
         except OSError as error:
-            if self._spool.error != str(error):
+            if self._spool.disk.error != str(error):
                 log.error("sink %s: no spool: %s", self.name, error, extra={"sink": self.name})
-            self._spool.error = str(error)
+            self._spool.disk.error = str(error)
 
     def interrupted(self) -> dict[tuple[str, str], int]:
         """What the spool found at its opening."""
@@ -108,8 +106,8 @@ class SpooledOutlet(Outlet):
         self._settle()
         self._box.serve(spool_is_open=self._is_open)
         self._keep()
-        events = [s for s in rows if s.row.table.name.startswith(OWN_TABLES)]
-        data = [s for s in rows if not s.row.table.name.startswith(OWN_TABLES)] if events else rows
+        events = [s for s in rows if s.row.table.name in OWN_TABLES]
+        data = [s for s in rows if s.row.table.name not in OWN_TABLES] if events else rows
         if data:
             self._put("data", data)
         if events:
@@ -126,10 +124,7 @@ class SpooledOutlet(Outlet):
         """What is in memory only goes to disk as soon as that takes it again."""
         if not self._is_open:
             return
-        waiting = self._lanes.unkept()
-        in_hand = self._deliverer.in_hand
-        if in_hand is not None and in_hand.key is None and in_hand not in waiting:
-            waiting.append(in_hand)
+        waiting = self._unkept()
         for family in FAMILIES:
             batches = [batch for batch in waiting if _family(batch) == family]
             for group in _groups(batches):
@@ -137,55 +132,72 @@ class SpooledOutlet(Outlet):
                     self._spool.keep(family, group)
                 except SpoolUnwritable:
                     return
-                for batch in group:
-                    self._unkept_rows -= batch.stored.rows
-                    self._telling.pop(batch, None)
+                self._unkept_rows -= sum(batch.stored.rows for batch in group)
+
+    def _unkept(self) -> list[Batch]:
+        """Batches that are in memory only."""
+        waiting = self._lanes.unkept()
+        in_hand = self._deliverer.in_hand
+        if in_hand is not None and in_hand.key is None and in_hand not in waiting:
+            waiting.append(in_hand)
+        return waiting
 
     def _settle(self) -> None:
         done = self._lanes.take_finished()
         self._spool.settle(b.key for b in done if b.key is not None)
         for batch in done:
             self._box.settled(batch)
-            if batch.key is None:
-                self._unkept_rows -= batch.stored.rows
-                self._telling.pop(batch, None)
+        unkept = [batch for batch in done if batch.key is None]
+        self._unkept_rows -= sum(batch.stored.rows for batch in unkept)
+        self._spool.let_go(unkept)
 
     def _encode(self, rows: Sequence[Selected]) -> list[Stored]:
         out = []
         at = 0
         for payload in self._sink.encode(rows):
-            spans = spans_of(rows[at : at + payload.rows])
+            mine = rows[at : at + payload.rows]
             at += payload.rows
+            told = told_in((selected.row for selected in mine), self.name)
             body, format_, count, values = payload
-            out.append(Stored(body, format_, count, values, tuple(spans)))
+            spans = tuple(spans_of(mine))
+            out.append(Stored(body, format_, count, values, spans, tuple(told)))
         return out
 
     def _put(self, family: Family, rows: Sequence[Selected]) -> None:
         stored = [s for group in self.each_table(rows, self._encode) for s in group]
         try:
             if not self._is_open:
-                raise SpoolUnwritable(self._spool.error)
+                raise SpoolUnwritable(self._spool.disk.error)
             batches = self._spool.put(family, stored)
-            if family == "events" and self._telling:  # their rows are still in memory only
-                self._spool.note([note for notes in self._telling.values() for note in notes])
+            if self._unkept_rows:  # these rows are newer: no start would miss those any more
+                self._spool.hold(self._unkept(), "spool_unwritable", "in memory at the kill")
         except SpoolUnwritable:
             now = time.monotonic()
             batches = [Batch(None, s, now) for s in stored]
             self._unkept_rows += sum(s.rows for s in stored)
-            told = told_in((s.row for s in rows), self.name) if family == "events" else []
-            if told and batches:
-                self._telling[batches[-1]] = told
+            if family == "events":
+                self._spool.hold(batches, "spool_unwritable", "in memory at the kill")
         pushed_out = self._lanes.add_live(batches)
         self._spool.release(b.key for b in pushed_out if b.key is not None)
         self._drop_unkept(pushed_out)
 
-    def _drop_unkept(self, batches: Iterable[Batch]) -> None:
-        for batch in batches:
-            if batch.key is None:
-                self._unkept_rows -= batch.stored.rows
-                self.last_words.add(self._telling.pop(batch, ()))
-                for span in batch.stored.spans:
-                    self._lost("spool_unwritable", span, self._spool.error[:200])
+    def _drop_unkept(self, batches: Iterable[Batch], *, ending: bool = False) -> None:
+        """``ending``: it is too late for rows to tell of it."""
+        unkept = [batch for batch in batches if batch.key is None]
+        if not unkept:
+            return
+        self._unkept_rows -= sum(batch.stored.rows for batch in unkept)
+        told = [note for batch in unkept for note in batch.stored.told]
+        spans = merge_spans(span for batch in unkept for span in batch.stored.spans)
+        detail = self._spool.disk.error[:200]
+        if ending:
+            self.last_words.add(told)
+        else:
+            self._spool.put_off(told)
+            self._spool.note([("spool_unwritable", span, detail) for span in spans])
+        self._spool.let_go(unkept)
+        for span in spans:
+            self._lost("spool_unwritable", span, detail)
 
     def _rejected(self, spans: list[Span], words: str) -> None:
         if self._box.is_replay(self._deliverer.in_hand):
@@ -202,8 +214,7 @@ class SpooledOutlet(Outlet):
             self._thread.join(2.0)
         self._settle()
         self._keep()
-        in_hand = self._deliverer.in_hand
-        self._drop_unkept([*self._lanes.unkept(), *([in_hand] if in_hand is not None else [])])
+        self._drop_unkept(self._unkept(), ending=True)
         self._box.close()
         if self._is_open:
             self._spool.close(clean=True)
@@ -219,8 +230,8 @@ class SpooledOutlet(Outlet):
         known = [since for since in waiting if since is not None]
         last = deliverer.last_stored_s
         state, error = deliverer.state, deliverer.error
-        if self._spool.error:
-            error = f"spool: {self._spool.error}" + (f"; {error}" if error else "")
+        if self._spool.disk.error:
+            error = f"spool: {self._spool.disk.error}" + (f"; {error}" if error else "")
             state = "retrying" if state == "good" else state
         return {
             "state": state,
@@ -240,7 +251,7 @@ class SpooledOutlet(Outlet):
 def _family(batch: Batch) -> Family:
     """Where a batch belongs; it holds rows of one kind only."""
     spans = batch.stored.spans
-    return "events" if spans and spans[0].table.startswith(OWN_TABLES) else "data"
+    return "events" if spans and spans[0].table in OWN_TABLES else "data"
 
 
 def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

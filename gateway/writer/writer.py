@@ -16,14 +16,14 @@ from gateway.driver import Settings
 from gateway.health import Heartbeats
 from gateway.hub import Subscription
 from gateway.losses import COUNTED_APART, Cause, Loss
-from gateway.model import Row
+from gateway.model import OWN_TABLES, Row
 from gateway.sinks import DurableSink, RemoteSink, Selected, Sink
 from gateway.spool import LOSS_TABLE, Spool
 from gateway.spool.manifest import Span
 from gateway.writer.deadband import Deadband
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import told_in
-from gateway.writer.outlets import OWN_TABLES, DirectOutlet, Outlet, spans_of
+from gateway.writer.outlets import DirectOutlet, Outlet, spans_of
 from gateway.writer.replay import LetterBox
 from gateway.writer.spooled import SpooledOutlet
 
@@ -233,7 +233,7 @@ class Writer:
             if span.table == LOSS_TABLE:
                 continue
             self._rows_lost += span.rows
-            if not span.table.startswith(OWN_TABLES):
+            if span.table not in OWN_TABLES:
                 words.add([("unclean_stop", span, "published after the stop")])
         words.leave(self.name, self._outlet.notes_path)
 
@@ -307,7 +307,7 @@ class Writer:
             if self._nothing_since_ns is not None and key not in self._begun:
                 self._begun.add(key)
                 last_ns = self._nothing_since_ns
-            if last_ns is None or table.name.startswith(OWN_TABLES) or not table.interval_s:
+            if last_ns is None or table.name in OWN_TABLES or not table.interval_s:
                 continue
             interval_ns = table.interval_s * 1e9
             end_ns = self._outlet.alive.before_ns or 0

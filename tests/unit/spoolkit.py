@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,23 @@ class Bench:
     def put(self, family: Family = "data", size: int = 1000) -> Batch:
         """Store the next batch."""
         n = next(self.numbers)
-        self.tables[n] = "gateway_e" if family == "events" else "t"
+        self.tables[n] = "gateway_event" if family == "events" else "t"
         spans = (Span("d", self.tables[n], 1, n, n),)
         body = random.Random(n).randbytes(size)
         return self.spool.put(family, [Stored(body, "lp", 1, 3, spans)])[0]
+
+    def put_away(self, family: Family = "data", size: int = 1000) -> int:
+        """Store the next batch, on disk only."""
+        batch = self.put(family, size)
+        self.spool.release([batch.key] if batch.key else [])
+        return number(batch)
+
+    def deliver(self, batches: Iterable[Batch]) -> list[int]:
+        """As a writer does when these have been stored; their numbers."""
+        done = list(batches)
+        self.spool.settle(batch.key for batch in done if batch.key)
+        self.spool.let_go(batch for batch in done if not batch.key)
+        return [number(batch) for batch in done]
 
     def drain(self) -> list[int]:
         """Numbers of all batches that are not in memory; they are delivered."""

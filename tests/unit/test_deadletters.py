@@ -148,7 +148,7 @@ def test_letters_leave_when_their_batch_is_through(store: Store) -> None:
     store.letters.mark([1, 3], b"batch")
     assert store.letters.is_replay(b"batch")
     assert [x.on_its_way for x in store.letters.newest(4)] == [False, True, False, True]
-    assert store.letters.finished(b"batch", sent=True) == 2
+    assert store.letters.finished(b"batch") == 2
     assert store.lines() == ["m v=1 1\n", "m v=3 1\n"]
     assert store.letters.count == 2
     assert not store.letters.is_replay(b"batch")
@@ -159,26 +159,18 @@ def test_one_that_is_refused_again_stays_with_its_new_words(store: Store) -> Non
         store.letters.add(b"m v=%d 1\n" % n, "400 old")
     store.letters.mark([1, 2, 3], b"batch")
     store.letters.add(b"m v=1 1\n", "422 new")
-    assert store.letters.finished(b"batch", sent=True) == 2
+    assert store.letters.finished(b"batch") == 2
     (left,) = store.letters.newest(9)
     assert (left.id, left.reason, left.on_its_way) == (2, "422 new", False)
-
-
-def test_a_batch_that_was_given_up_lets_its_letters_stay(store: Store) -> None:
-    store.letters.add(b"m v=1 1\n", "400")
-    store.letters.mark([1], b"batch")
-    assert store.letters.finished(b"batch", sent=False) == 0
-    (left,) = store.letters.newest(9)
-    assert not left.on_its_way
 
 
 def test_a_letter_sent_twice_leaves_with_the_second_batch_only(store: Store) -> None:
     store.letters.add(b"m v=1 1\n", "400")
     store.letters.mark([1], b"one")
     store.letters.mark([1], b"two")
-    assert store.letters.finished(b"one", sent=True) == 0
+    assert store.letters.finished(b"one") == 0
     assert store.letters.count == 1
-    assert store.letters.finished(b"two", sent=True) == 1
+    assert store.letters.finished(b"two") == 1
 
 
 def test_what_is_on_its_way_is_known_after_a_restart(store: Store) -> None:
@@ -187,7 +179,7 @@ def test_what_is_on_its_way_is_known_after_a_restart(store: Store) -> None:
     store.letters.close()
     store.open().look()
     assert store.letters.is_replay(b"batch")
-    assert store.letters.finished(b"batch", sent=True) == 1
+    assert store.letters.finished(b"batch") == 1
     assert store.letters.count == 0
 
 
@@ -201,7 +193,7 @@ def test_where_a_refusal_could_not_be_kept_nothing_leaves(store: Store) -> None:
     assert not store.letters.add(b"m v=1 1\n", "422 again")
     blocker.execute("ROLLBACK")
     blocker.close()
-    assert store.letters.finished(b"batch", sent=True) == 0
+    assert store.letters.finished(b"batch") == 0
     assert [x.line for x in store.letters.newest(9)] == ["m v=1 1\n"]
 
 

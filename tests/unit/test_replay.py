@@ -149,7 +149,7 @@ def test_where_the_spool_takes_nothing_the_letters_stay(line: Line) -> None:
     document = {"type": "influxdb", "url": "http://127.0.0.1:9", "bucket": "b"}
     sink = InfluxSink("s", InfluxConfig.model_validate(document), line.folder)
     spool = Spool(line.path.parent, SpoolConfig(), "s", line.losses.append)
-    spool.error = "Read-only file system"
+    spool.disk.error = "Read-only file system"
 
     def serve() -> None:
         box.serve(spool_is_open=False)

@@ -77,7 +77,7 @@ def test_a_released_batch_is_backlog_again_at_its_place(bench: Bench) -> None:
 
 def test_the_bound_gives_up_the_oldest_segments_and_says_so(bench: Bench) -> None:
     for _ in range(400):
-        bench.put(size=10_000)
+        bench.put_away(size=10_000)
         assert bench.disk() <= 2_000_000
     told = sum(loss.rows for loss in bench.losses)
     kept = bench.crash() and bench.drain()
@@ -89,9 +89,9 @@ def test_the_bound_gives_up_the_oldest_segments_and_says_so(bench: Bench) -> Non
 
 
 def test_what_the_gateway_says_of_itself_goes_last(bench: Bench) -> None:
-    first = number(bench.put("events"))
+    first = bench.put_away("events")
     for _ in range(300):
-        bench.put(size=10_000)
+        bench.put_away(size=10_000)
     assert first not in bench.lost() != set()
     bench.crash()
     assert bench.drain()[0] == first
@@ -99,7 +99,7 @@ def test_what_the_gateway_says_of_itself_goes_last(bench: Bench) -> None:
 
 def test_age_gives_up_a_segment_and_says_so(bench: Bench) -> None:
     for _ in range(150):
-        bench.put()
+        bench.put_away()
         bench.clock.now += 1
     bench.clock.now += 86400 - 50
     bench.spool.tick(idle=True)
@@ -107,16 +107,6 @@ def test_age_gives_up_a_segment_and_says_so(bench: Bench) -> None:
     lost = bench.lost()
     bench.crash()
     assert bench.drain() == [n for n in range(1, 151) if n not in lost]
-
-
-def test_a_batch_whose_segment_was_given_up_is_cancelled(bench: Bench) -> None:
-    batch = bench.put()
-    for _ in range(300):
-        bench.put(size=10_000)
-    assert batch.cancelled
-    before = bench.spool.status()
-    bench.spool.settle([batch.key] if batch.key else [])
-    assert bench.spool.status() == before
 
 
 def test_a_wrong_checksum_costs_one_batch(bench: Bench) -> None:
@@ -215,7 +205,7 @@ def test_a_write_that_fails_goes_to_a_new_segment(bench: Bench) -> None:
     bench.put()
     bench.spool._shelves["data"].segments[-1].db.execute("PRAGMA query_only=ON")
     bench.put()
-    assert bench.spool.error == ""
+    assert bench.spool.disk.error == ""
     assert len(list(bench.folder.glob("*-data.db"))) == 2
     bench.crash()
     assert bench.drain() == [1, 2]
@@ -231,10 +221,10 @@ def test_a_folder_that_takes_nothing_is_said(tmp_path: Path) -> None:
     bench.folder.write_text("a file")
     with pytest.raises(SpoolUnwritable):
         bench.put()
-    assert bench.spool.error
+    assert bench.spool.disk.error
     bench.folder.unlink()
     bench.put()
-    assert bench.spool.error == ""
+    assert bench.spool.disk.error == ""
     bench.spool.close(clean=True)
 
 
@@ -252,7 +242,7 @@ def test_an_unclean_stop_tells_the_last_spooled_time_of_each_table(bench: Bench)
 
 def test_a_loss_is_told_again_if_its_row_was_not_spooled_before_the_crash(bench: Bench) -> None:
     for _ in range(300):
-        bench.put(size=10_000)
+        bench.put_away(size=10_000)
     assert (told := len(bench.losses))
     bench.crash()
     assert len(bench.losses) == 2 * told
@@ -288,8 +278,7 @@ def _whatever(bench: Bench, data: st.DataObject) -> None:
         elif step == "deliver":
             held += bench.spool.take(5, 100_000)
             done, held = held[:4], held[4:]
-            delivered += [number(b) for b in done if not b.cancelled]
-            bench.spool.settle(b.key for b in done if b.key)
+            delivered += bench.deliver(done)
         elif step == "release":
             bench.spool.release(b.key for b in held if b.key)
             held = []

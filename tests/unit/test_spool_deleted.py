@@ -149,7 +149,7 @@ def test_the_folder_renamed_is_begun_anew_and_what_lies_in_the_other_can_be_sent
 
 def test_losses_noted_outlive_the_file_that_notes_them(bench: Bench) -> None:
     for _ in range(300):
-        bench.put(size=10_000)
+        bench.put_away(size=10_000)
     told = {loss.first_ns for loss in bench.losses}
     assert told
     bench.only("losses.jsonl").unlink()
@@ -258,8 +258,7 @@ def _whatever(bench: Bench, data: st.DataObject) -> None:
         elif step == "deliver":
             held += bench.spool.take(5, 100_000)
             done, held = held[:4], held[4:]
-            delivered += [number(b) for b in done if not b.cancelled]
-            bench.spool.settle(b.key for b in done if b.key)
+            delivered += bench.deliver(done)
         elif step == "release":
             bench.spool.release(b.key for b in held if b.key)
             held = []

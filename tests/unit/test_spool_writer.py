@@ -256,7 +256,7 @@ def test_what_memory_held_is_on_disk_once_there_is_room_though_the_sink_is_away(
     try:
         for _ in range(10):
             line.publish_batch()
-        line.spool.error = ""
+        line.spool.disk.error = ""
         ballast = fill(small)
         while "full" not in (line.writer.status()["error"] or ""):
             line.publish_batch(random.Random(2).randbytes(10_000).hex())

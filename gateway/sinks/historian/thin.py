@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway.model import Mark
+from gateway.model import OWN_TABLES, Mark
 from gateway.sinks import Selected
 from gateway.sinks.historian.rows import all_bad, bad_columns
 
@@ -36,7 +36,7 @@ def thin(state: Thin, selected: Selected, every_ns: int) -> tuple[Selected | Non
     changed = state.last_ns is None or row.marks != state.marks
     if changed:
         selected = _with_marked(selected)
-    if every_ns == 0 or row.table.name.startswith("gateway_"):
+    if every_ns == 0 or row.table.name in OWN_TABLES:
         return selected, Thin(row.time_ns, 0, row.marks)
     early_ns = min(
         int(row.table.interval_s * 5e8) or int(every_ns * JITTER),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway.model import Kind, Table
+from gateway.model import OWN_TABLES, Kind, Table
 from gateway.sinks.influxdb import lineprotocol as lp
 from gateway.sinks.influxdb.refusals import Column
 
@@ -129,7 +129,7 @@ def may_have_quality(table: Table) -> bool:
 
     Rows that the gateway writes of itself have none.
     """
-    return not table.name.startswith("gateway_")
+    return table.name not in OWN_TABLES
 
 
 def _field(escaped: str, store_int: bool) -> bytes:

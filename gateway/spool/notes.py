@@ -1,0 +1,149 @@
+"""Losses on disk until their own rows are: a crash in between must not make them silent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.spool.manifest import Note, dump_note, load_note, merge_notes
+
+MAX_NOTES = 1_000
+"""Above that those of one cause and table become one: they cannot be told for a long time."""
+
+
+def told_now(notes: Iterable[Note], last_ns: Mapping[tuple[str, str], int]) -> list[Note]:
+    """Notes that are to be told at a start.
+
+    ``last_ns``: the last time stored of each table. Of an interruption after which nothing was
+    stored yet, the first new row tells, and then for longer.
+    """
+    return [
+        note
+        for note in notes
+        if note[0] != "unclean_stop" or last_ns.get(note[1][:2]) != note[1].first_ns - 1
+    ]
+
+
+class LossNotes:
+    """A file of losses, each of which the next start tells if this run has not done it by then.
+
+    Those `add`-ed are told by this run, and leave with the rows that do so; those `put_off` are
+    left to the next start; those of `hold` become losses only if this run ends by a kill.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+        self._before: list[Note] = []
+        self._fresh: list[Note] = []
+        self._put_off: list[Note] = []
+        self._held: dict[Hashable, Sequence[Note]] = {}
+        self._stale = False
+        """The file has others than these."""
+
+    def load(self) -> list[Note]:
+        """Losses that an earlier run noted and may not have reported."""
+        found: list[Note] = []
+        with suppress(OSError):
+            for line in self._path.read_bytes().split(b"\n"):
+                with suppress(TypeError, ValueError):
+                    found.append(load_note(line))
+        self._before, self._fresh, self._put_off = [], list(found), []
+        self._held.clear()
+        return found
+
+    def add(self, notes: Sequence[Note]) -> None:
+        """Note losses before they happen. A full disk does not stop it: they are reported."""
+        self._fresh += notes
+        self._append(notes)
+
+    def take_back(self, notes: Sequence[Note]) -> None:
+        """They did not happen after all."""
+        self._fresh = [note for note in self._fresh if note not in notes]
+        self._stale = True
+        self.look()
+
+    def put_off(self, notes: Sequence[Note]) -> None:
+        """Losses that were told by rows which are lost themselves."""
+        if notes:
+            self._put_off = merge_notes([*self._put_off, *notes])
+            self._stale = True
+            self.look()
+
+    def hold(self, notes: Mapping[Hashable, Sequence[Note]]) -> None:
+        """What is in memory only: lost if this run is killed before `let_go` of the key."""
+        new = {key: mine for key, mine in notes.items() if mine and key not in self._held}
+        self._held |= new
+        self._append([note for mine in new.values() for note in mine])
+
+    def let_go(self, keys: Iterable[Hashable]) -> None:
+        """Delivered, on disk, or told as lost."""
+        found = [self._held.pop(key) for key in keys if key in self._held]
+        if any(found):
+            self._stale = True
+            self.look()
+
+    def look(self) -> None:
+        """Write the file anew where it was deleted or replaced under us, or is not up to date."""
+        with suppress(OSError):
+            if self._stale or self._vanished():
+                self._write()
+
+    def _vanished(self) -> bool:
+        if not self._notes():
+            return False
+        there = self._path.stat().st_ino if self._path.exists() else None
+        return there is None or (self._fd is not None and os.fstat(self._fd).st_ino != there)
+
+    def begin_round(self) -> None:
+        """What is noted by now has been published and is in the rows taken next."""
+        self._before += self._fresh
+        self._fresh = []
+        if len(self._before) > MAX_NOTES:
+            self._before = merge_notes(self._before)
+
+    def settled(self) -> None:
+        """The rows taken at the beginning of this round are on disk."""
+        if self._before:
+            self._before = []
+            self._stale = True
+            self.look()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _notes(self) -> list[Note]:
+        held = [note for notes in self._held.values() for note in notes]
+        return [*self._before, *self._fresh, *self._put_off, *held]
+
+    def _append(self, notes: Sequence[Note]) -> None:
+        if not notes:
+            return
+        try:
+            if self._fd is None:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            data = b"\n" * self._stale + _text(notes)
+            if os.write(self._fd, data) != len(data):
+                self._stale = True  # a torn line: the next must not be joined to it
+            os.fdatasync(self._fd)
+        except OSError:
+            self._stale = True
+
+    def _write(self) -> None:
+        self.close()
+        temporary = self._path.with_suffix(".new")
+        with temporary.open("wb") as file:
+            file.write(_text(self._notes()))
+            file.flush()
+            os.fdatasync(file.fileno())
+        temporary.replace(self._path)
+        self._stale = False
+
+
+def _text(notes: Iterable[Note]) -> bytes:
+    return b"".join(dump_note(note) + b"\n" for note in notes)
