@@ -1,16 +1,19 @@
-"""Disks of the test's own, in its folder: small, out of inodes, cut from power."""
+"""Disks of the test's own, in its folder: small, out of inodes, cut from power, failing."""
 
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import missing, need_program
+from tests.sims.fuse_disk import LAYOUT
+from tests.support import ROOT, S7_PEER_PACKAGE, missing, need_program, until
 
 SHUTDOWN = 0x8004587D
 """The ioctl EXT4_IOC_SHUTDOWN (Linux, fs/ext4/ext4.h), which xfs has too."""
@@ -79,3 +82,55 @@ class Ext4:
         if self._mounted:
             self._mounted = False
             _unmount(self.place)
+
+
+class Failing:
+    """A file system (FUSE) whose calls fail as told. Mounted until closed."""
+
+    def __init__(self, folder: Path) -> None:
+        need_program("fusermount", "fuse")
+        if not Path("/dev/fuse").exists():
+            missing("/dev/fuse", "load the kernel's module fuse")
+        if not (S7_PEER_PACKAGE / "fuse.py").exists():
+            missing("the FUSE binding", "run `make peers`")
+        self.place = folder / "failing"
+        below, control = folder / "below", folder / "failing.control"
+        for path in (self.place, below):
+            path.mkdir()
+        control.write_bytes(bytes(mmap.PAGESIZE))
+        with control.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        words = [sys.executable, "-m", "tests.sims.fuse_disk", str(below), str(self.place)]
+        self._process = subprocess.Popen(
+            [*words, str(control)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(S7_PEER_PACKAGE)},
+        )
+        until(self._is_there, 10, "the mount")
+
+    def _is_there(self) -> bool:
+        assert self._process.poll() is None, "the file system has ended"
+        return self.place.is_mount()
+
+    @property
+    def seen(self) -> int:
+        """Calls that were made to fail or to wait."""
+        return int(LAYOUT.unpack(self._map[: LAYOUT.size])[-1])
+
+    def bites(self) -> None:
+        """Wait until some calls have failed."""
+        before = self.seen
+        until(lambda: self.seen > before + 3, 20, "calls that fail")
+
+    def tell(self, *, write: int = 0, sync: int = 0, sync_s: float = 0.0, change: int = 0) -> None:
+        """What writes, syncs and all that changes anything answer (errno); how long a sync takes."""
+        told = write, sync, round(sync_s * 1000), change
+        self._map[: LAYOUT.size] = LAYOUT.pack(*told, self.seen)
+
+    def close(self) -> None:
+        """Unmount it, which ends its process."""
+        self.tell()
+        if self._process.poll() is None:
+            _unmount(self.place)
+            self._process.wait(10)
+        self._map.close()

@@ -18,7 +18,7 @@ from gateway.api.client import Client, NotRunning
 from gateway.errors import GatewayError
 from tests.faults import stores
 from tests.faults.ledger import LossRange, StoredRow, Verdict, reconcile
-from tests.faults.peers import CountingPeer
+from tests.faults.peers import CountingPeer, quiet_port
 from tests.sims.influx_peer import BUCKET, TOKEN, InfluxPeer, VictoriaPeer
 from tests.support import ROOT, until
 
@@ -32,6 +32,13 @@ _MAPS = {
     "modbus": 'driver: modbus\ngroups: {counts: {interval_s: %s, tags: {n: {address: "holding:0", '
     "type: uint32, store: int}}}}\n",
 }
+
+_STREAM = """driver: mock
+stream:
+  rate_hz: 12800
+  channels: {a: {unit: g, signal: {kind: shaft, speed_rpm: 1480, imbalance: 0.05, noise: 0.02}}}
+  analysis: {features: [rms, peak]}
+"""
 
 _LOAD_TAG = "{type: real, signal: {kind: sine, mean: 50, amplitude: 10, period_s: %d, noise: 1}}"
 
@@ -56,12 +63,17 @@ class Rig:
         timeout_s: float = 2.0,
         state_dir: Path | None = None,
         flush_s: float = FLUSH_S,
+        listens: bool = False,
+        streams: bool = False,
     ) -> None:
         self.folder = folder
         self.state_dir = state_dir or folder / "state"
         self.sinks = dict(sinks or {})
         """More sinks: name, which is its bucket too, and URL."""
         self._load_tags = load_tags
+        self._streams = streams
+        self.tcp = f"127.0.0.1:{quiet_port()}" if listens else ""
+        """Where the API is on TCP, too."""
         self.peers = {name: CountingPeer(kind, folder) for name, kind in DEVICES.items()}
         self.influx: InfluxPeer | None = None
         self.victoria: VictoriaPeer | None = None
@@ -101,6 +113,9 @@ class Rig:
             text = f"driver: mock\ngroups:\n  load:\n    interval_s: 0.1\n    tags:\n{tags}"
             (self.folder / "load.yaml").write_text(text)
             devices += "  load: {driver: mock, map: load.yaml}\n"
+        if self._streams:
+            (self.folder / "stream.yaml").write_text(_STREAM)
+            devices += "  stream: {driver: mock, map: stream.yaml}\n"
         more_sinks = [("influx", self._url, BUCKET), *((n, u, n) for n, u in self.sinks.items())]
         sinks = "".join(
             f"  {name}: {{type: influxdb, url: '{at}', org: o, bucket: {bucket}, "
@@ -111,7 +126,8 @@ class Rig:
         if self.victoria is not None:
             sinks += f"  victoria: {{type: influxdb, url: '{self.victoria.url}', bucket: b}}\n"
         (self.folder / "gateway.yaml").write_text(
-            f"gateway: {{name: rig}}\nstate_dir: {self.state_dir}\napi: {{socket: s}}\n"
+            f"gateway: {{name: rig}}\nstate_dir: {self.state_dir}\n"
+            f"api: {{socket: s{self.tcp and f', listen: {self.tcp!r}'}}}\n"
             f"writer: {{flush_interval_s: {self._flush_s}, shutdown_s: 5}}\n"
             f"sinks:\n{sinks}devices:\n{devices}"
         )
@@ -194,6 +210,13 @@ class Rig:
     def log(self) -> str:
         """All that the gateway said."""
         return (self.folder / "gateway.log").read_text("utf-8", "replace")
+
+    def uses(self) -> tuple[int, int]:
+        """Resident memory in kB, and open descriptors."""
+        assert self.process is not None
+        folder = Path(f"/proc/{self.process.pid}")
+        pages = int((folder / "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE") // 1024, len(list((folder / "fd").iterdir()))
 
     def answered(self) -> int:
         """Answers of all machines so far."""

@@ -38,7 +38,7 @@ def events(rig: Rig, event: str) -> int:
 def stepping(proof: Proof) -> tuple[Rig, Shim]:
     """A rig whose gateway sees the clock of the shim."""
     rig = proof.rig()
-    shim = Shim(proof.folder, rig.state_dir)
+    shim = Shim(proof.folder)
     proof.cleanups.append(shim.close)
     rig.environment = shim.environment
     return rig, shim

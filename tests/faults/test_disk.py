@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,6 @@ from tests.faults.conftest import Proof
 from tests.faults.gate import Gate
 from tests.faults.results import size
 from tests.faults.rig import FLUSH_S, Rig, passed
-from tests.faults.shim import Shim
 from tests.sims.http_faults import said
 from tests.support import until
 
@@ -87,10 +87,10 @@ def test_no_inodes(proof: Proof) -> None:
         rig.close()
 
 
-ERRORS = {
+ERRORS: dict[str, dict[str, Any]] = {
     "writes answer EIO": {"write": errno.EIO},
     "syncs answer EIO": {"sync": errno.EIO},
-    "read-only (EROFS)": {"write": errno.EROFS},
+    "read-only (EROFS)": {"change": errno.EROFS},
     "full (ENOSPC at every write)": {"write": errno.ENOSPC},
     "a sync takes 1.5 s": {"sync_s": 1.5},
 }
@@ -98,19 +98,18 @@ ERRORS = {
 
 @pytest.mark.timeout(size(150, 900))
 def test_disk_errors(proof: Proof) -> None:
-    """Disk errors."""
-    rig = proof.rig()
-    shim = Shim(proof.folder, rig.state_dir)
-    proof.cleanups.append(shim.close)
-    rig.environment = shim.environment
+    """Disk errors (a FUSE file system)."""
+    disk = disks.Failing(proof.folder)
+    proof.cleanups.append(disk.close)
+    rig = proof.rig(state_dir=disk.place / "state")
     rig.start()
     for name, fault in ERRORS.items():
         for _ in range(size(1, 20)):
             rig.run_for(20)
-            shim.disk(**fault)  # type: ignore[arg-type]
-            shim.bites()
+            disk.tell(**fault)
+            disk.bites()
             rig.run_for(20)
-            shim.disk()
+            disk.tell()
             rig.settled(90)
             rig.settled(90, "history")
         status = rig.told()

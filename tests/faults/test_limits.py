@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import resource
-import socket
 import subprocess
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,27 +63,3 @@ def test_no_descriptors(proof: Proof) -> None:
     rig.run_for(20)
     rig.stop()
     proof.holds(times, "times", rig.verdict(), rig.verdict("history"))
-
-
-def test_thousand_connections(proof: Proof) -> None:
-    """A thousand silent connections to the status socket."""
-    rig = proof.rig()
-    rig.start()
-    count = size(1000, 5000)
-    with ExitStack() as opened:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        made = 0
-        for _ in range(count):
-            link = opened.enter_context(socket.socket(socket.AF_UNIX))
-            link.settimeout(0.2)
-            with suppress(OSError):
-                link.connect(str(rig.folder / "s"))
-                made += 1
-        rig.run_for(40)
-    assert made > 100, "they reached it"
-    rig.settled()
-    rig.run_for(10)
-    rig.stop()
-    proof.holds(made, "connections", rig.verdict(), rig.verdict("history"))

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.conftest import Proof
 from tests.faults.results import size
-from tests.faults.rig import Rig, passed
+from tests.faults.rig import passed
 
 ROUNDS = size(3, 30)
 GOOD_S, OUTAGE_S = size(6, 45), size(4, 15)
 MEMORY_KB = 8_000
 """So much more at the end than in the middle is within noise."""
-
-
-def _uses(rig: Rig) -> tuple[int, int]:
-    """Resident memory in kB, and open descriptors."""
-    assert rig.process is not None
-    folder = Path(f"/proc/{rig.process.pid}")
-    pages = int((folder / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE") // 1024, len(list((folder / "fd").iterdir()))
 
 
 @pytest.mark.timeout(ROUNDS * (GOOD_S + OUTAGE_S) * 2 + 120)
@@ -37,13 +27,13 @@ def test_soak(proof: Proof) -> None:
     began = time.monotonic()
     for _ in range(ROUNDS):
         passed(GOOD_S)
-        used.append(_uses(rig))
+        used.append(rig.uses())
         rig.influx.kill()
         passed(OUTAGE_S)
         rig.influx.start()
         rig.settled(120)
     seconds = round(time.monotonic() - began)
-    used.append(_uses(rig))
+    used.append(rig.uses())
     rig.run_for(20)
     rig.settled()
     rig.stop()
