@@ -5,33 +5,31 @@ It is what the HTTP app sees (`gateway.api.view.GatewayView`); `gateway.daemon` 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway import __version__
 from gateway.acquire import BusWorker
 from gateway.analysis.aggregates import Aggregator
+from gateway.api.audit import Action, AuditLog, action_of
 from gateway.api.view import HistoryResult
 from gateway.config import BusPlan, Plant
-from gateway.device import DeviceState, count_bad
 from gateway.driver import Driver, PolledDriver, Probe, StreamDriver
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.events import EventLog
-from gateway.health import Heartbeats, clock_synchronised, process_status
+from gateway.health import Heartbeats, clock_synchronised
 from gateway.hub import Dropped, Hub, Subscription
 from gateway.latest import Latest
 from gateway.losses import Loss, LossLedger, Told, loss_of
 from gateway.model import Mark, Quality, Row, marked
+from gateway.runstatus import status_of
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
 from gateway.sinks.historian import HistorianSink
 from gateway.spool import Spool
 from gateway.streaming import StreamWorker
 from gateway.streams import Streams
-from gateway.terminal import duration
 from gateway.worker import Worker
 from gateway.writer import Writer
 from gateway.writer.replay import LetterBox
@@ -58,6 +56,7 @@ class Runtime:
         self.hub = Hub(self._dropped)
         self.ledger = LossLedger(self.hub.publish, plant.name)
         self.events = EventLog(self.hub.publish, plant.name)
+        self.audit = AuditLog(self.hub.publish, plant.name)
         self.clock_synchronised: bool | None = clock_synchronised()
         self.reload_status: Callable[[], dict[str, Any]] | None = None
         """How the last reload went; the daemon gives it."""
@@ -162,6 +161,11 @@ class Runtime:
     # -- what the HTTP app sees ---------------------------------------------------------------
 
     @property
+    def name(self) -> str:
+        """The gateway's."""
+        return self.plant.name
+
+    @property
     def latest(self) -> Latest:
         """The latest row of every table."""
         return self.hub.latest
@@ -227,6 +231,15 @@ class Runtime:
         rows = historian.newest_rows(table.device, table.name, from_ns, max_rows)
         return [Told(time_ns, loss_of(row)) for time_ns, row in rows]
 
+    def stored_actions(self, from_ns: int, max_rows: int) -> list[Action] | None:
+        """The newest actions that the historian has; None where there is none."""
+        historian = self._historian()
+        if historian is None:
+            return None
+        table = self.audit.table
+        rows = historian.newest_rows(table.device, table.name, from_ns, max_rows)
+        return [action_of(time_ns, row) for time_ns, row in rows]
+
     def letter_boxes(self) -> Mapping[str, LetterBox]:
         """Dead letters by sink."""
         boxes = {name: writer.letters for name, writer in list(self.writers.items())}
@@ -276,101 +289,4 @@ class Runtime:
 
     def status(self) -> dict[str, Any]:
         """The status document; see `gateway.api.view`."""
-        devices = {
-            d.name: self._device_status(worker, d)
-            for worker in list(self.workers.values())
-            for d in worker.devices
-        }
-        sinks = {
-            name: {**writer.status(), **sink.status()}
-            for name, writer in list(self.writers.items())
-            if (sink := self.sinks.get(name)) is not None
-        }
-        problems = self._problems(devices, sinks)
-        return {
-            "gateway": {
-                "name": self.plant.name,
-                "version": __version__,
-                "pid": os.getpid(),
-                "uptime_s": round(time.monotonic() - self.started, 1),
-                "config": str(self.config_path),
-                "state_dir": str(self.plant.state_dir),
-                **process_status(),
-            },
-            "state": "degraded" if problems else "good",
-            "problems": problems,
-            "devices": devices,
-            "sinks": sinks,
-            "losses": self.ledger.status(),
-            "clock": {"synchronised": self.clock_synchronised},
-            "reload": self.reload_status() if self.reload_status else None,
-        }
-
-    def _device_status(self, worker: Worker, device: DeviceState) -> dict[str, Any]:
-        tags = sum(len(t.columns) for g in device.driver.groups for t in g.tables)
-        tags_bad = sum(count_bad(row) for row in self.latest.rows(device.name))
-        state: str = device.state
-        if state == "good" and (tags_bad or device.quarantined):
-            state = "degraded"
-        facts = dict(device.facts)
-        if isinstance(worker, StreamWorker):
-            facts["stream"] = worker.status()
-        return {
-            "driver": device.driver.config.driver,
-            "bus": worker.name,
-            "state": state,
-            "reason": device.reason,
-            "since_s": round(time.monotonic() - device.since, 3),
-            "endpoint": str(facts.pop("endpoint", "")),
-            "connects": device.connects,
-            "polls": device.polls,
-            "errors": device.errors,
-            "late_ticks": sum(c.missed for c in device.clocks),
-            "lateness_ms": device.lateness.milliseconds(),
-            "read_ms": device.reading.milliseconds(),
-            "tags": tags,
-            "tags_bad": tags_bad,
-            "quarantined": [
-                {"table": table, "tag": tag, "reason": reason}
-                for table, tag, reason in device.quarantined[:100]
-            ],
-            "facts": facts,
-            "groups": [
-                {
-                    "name": c.group.name,
-                    "interval_s": c.group.interval_s,
-                    "polls": c.polls,
-                    "missed": c.missed,
-                }
-                for c in device.clocks
-            ],
-        }
-
-    def _problems(self, devices: dict[str, Any], sinks: dict[str, Any]) -> list[str]:
-        problems = []
-        for name, device in devices.items():
-            if device["state"] == "lost":
-                problems.append(f"device {name}: {device['reason']} for {device['since_s']:.0f} s")
-            elif device["state"] == "degraded":
-                problems.append(f"device {name}: {device['tags_bad']} of {device['tags']} tags bad")
-            problems += [
-                f"device {name}, group {group['name']}: {group['missed']} polls skipped; "
-                f"its interval of {group['interval_s']:g} s is too short"
-                for group in device["groups"]
-                if group["missed"] > max(1, group["polls"] // 100)
-            ]
-        for name, sink in sinks.items():
-            if sink["state"] != "good":
-                problems.append(f"sink {name}: {sink['error'] or sink['state']}")
-        problems += [
-            f"sink {name}: damaged files were put aside: {', '.join(sink['put_aside'])}"
-            for name, sink in sinks.items()
-            if sink.get("put_aside")
-        ]
-        if self.plant.require_clock and self.clock_synchronised is False:
-            problems.append("the clock of this PC is not synchronised")
-        problems += [
-            f"{name} has been stuck for {duration(silent_s)}"
-            for name, silent_s in self.heartbeats.silent().items()
-        ]
-        return problems
+        return status_of(self)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,19 +19,22 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
 from gateway.api import schemas
+from gateway.api.access import Access
+from gateway.api.accessroutes import access_router
 from gateway.api.answers import JSON
 from gateway.api.blocking import Blocking
 from gateway.api.guard import Guard
+from gateway.api.live import live_router
 from gateway.api.problems import Problem, unknown
 from gateway.api.routes import make_router
+from gateway.api.sessions import COOKIE
 from gateway.api.settings import ApiConfig
 from gateway.api.tail import Tails
 from gateway.api.view import GatewayView
 
-_ABOUT = """Status, metrics, live values and history of one edge gateway. Nothing here changes \
-anything in a machine. All is read with GET, but for what sends dead letters once more: that is a \
-POST without a body, on the Unix socket, or on TCP with the token. The Unix socket asks for no \
-token; on TCP a token is asked for where the configuration names a `token_file`. \
+_ABOUT = """Status, metrics, live values, history and alarms of one edge gateway. Nothing here \
+changes anything in a machine. Questions are asked with GET; what changes something in the gateway \
+is a POST, for operators: on the Unix socket, or on TCP with a token or a session. \
 Every error is an object with `error` and `expected`."""
 
 
@@ -39,6 +43,9 @@ class Api:
 
     def __init__(self, view: GatewayView, config: ApiConfig) -> None:
         """GatewayError where the token file cannot be used."""
+        access = Access(config)
+        self.connections: Collection[object] = ()
+        """All that are open; the server gives its own set."""
         self._tails = Tails(view.hub)
         app = _Described(
             title="edge-gateway",
@@ -50,9 +57,11 @@ class Api:
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         app.include_router(make_router(view, self._tails, Blocking()))
+        app.include_router(access_router(view, access))
+        app.include_router(live_router(view))
         _add_index(app, view)
         _add_error_answers(app)
-        self._guard = Guard(app, config.address, config.read_token())
+        self._guard = Guard(app, config, access, view.audit)
 
     def stop(self) -> None:
         """End the endless answers; running ones may finish."""
@@ -87,8 +96,11 @@ class _Described(FastAPI):
                 components.get("schemas", {}).pop(name, None)
             for shape in schemas.ONLY_REFERRED:
                 components["schemas"][shape.__name__] = shape.model_json_schema()
-            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            schema["security"] = [{}, {"token": []}]
+            components["securitySchemes"] = {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            }
+            schema["security"] = [{}, {"token": []}, {"session": []}]
         return super().openapi()
 
 

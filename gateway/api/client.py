@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,9 +36,16 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
         try:
+            # a socket with Python's own time-out is refused where the queue is full: unix(7)
+            whole_s, part_s = divmod(float(self.timeout or 0.0), 1.0)
+            limit = struct.pack("@ll", int(whole_s), int(part_s * 1e6))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             self.sock.connect(self._path)
+            self.sock.settimeout(self.timeout)
+        except BlockingIOError as error:
+            self.close()
+            raise TimeoutError("the queue of connections is full") from error
         except OSError:
             self.close()
             raise

@@ -2,184 +2,321 @@
 
 A page of another site may not read the app's answers, nor make it do costly reads, neither
 directly (Origin, Fetch metadata) nor by pointing its own name at this machine (DNS rebinding,
-seen by the Host header). On the Unix socket the file's permissions decide, and nothing else. What
-changes something asks on TCP for the token, also of this machine (`gateway.api.letters`).
+seen by the Host header). Who asks is found out here (`gateway.api.access`), and every request that
+is more than a question is noted (`gateway.api.audit`).
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
+import functools
 import socket
-from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+import anyio
+import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.address import Address
+from gateway.api import signin
+from gateway.api.access import Access, Caller, WrongToken, claimed_who, no_token, too_many
+from gateway.api.audit import AuditLog, Watched
+from gateway.api.headers import RequestHeaders
+from gateway.api.hosts import is_ip, name_in
 from gateway.api.problems import Problem
+from gateway.api.ratelimit import RateLimit, key_of
+from gateway.api.settings import ApiConfig
+from gateway.api.tokens import PREFIX
 
 OPEN_PATH = "/healthz"
 """Tells nothing but that the process answers, so it asks for nothing."""
 
+MAX_BODY_BYTES = 16_384
+BODY_S = 10.0
+"""A body has to be there this long after its headers."""
+
+ACTIONS_PER_MINUTE = 60
+"""Of one identity on TCP; on the Unix socket, where scripts work, ten times as many."""
+
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        b"form-action 'self'",
+    ),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
 ]
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_QUESTIONS = ("GET", "HEAD", "OPTIONS")
+_BODIES = ("POST",)
+_CHECK_S = 5.0
+"""How often it is looked whether a WebSocket's token still holds, where it sends."""
 
 
 class Guard:
     """Checks each request before the app sees it, and adds the security headers to its answer."""
 
-    def __init__(self, app: ASGIApp, listen: Address | None, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, api: ApiConfig, access: Access, audit: AuditLog) -> None:
         self._app = app
-        self._token = None if token is None else token.encode("ascii")
-        self._loopback_only = listen is None or listen.is_loopback
+        self._access = access
+        self._audit = audit
+        self._actions = RateLimit(ACTIONS_PER_MINUTE)
+        self._local_actions = RateLimit(10 * ACTIONS_PER_MINUTE)
+        self._strangers = RateLimit(ACTIONS_PER_MINUTE)
+        self._loopback_only = api.address is None or api.address.is_loopback
         name = socket.gethostname().lower()
         hosts = {*_LOOPBACK_NAMES, name, name.partition(".")[0], f"{name.partition('.')[0]}.local"}
-        if listen is not None:
-            hosts.add(listen.host.lower())
-        self._hosts = frozenset(hosts)
+        if api.address is not None:
+            hosts.add(api.address.host.lower())
+        self._hosts = frozenset(hosts | {host.lower() for host in api.hosts})
+        self._headers = list(HEADERS)
+        if api.tls is not None and api.tls.hsts_s:
+            value = b"max-age=%d" % api.tls.hsts_s
+            self._headers.append((b"strict-transport-security", value))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             raise ValueError(f"no {scope['type']} here")  # nothing may pass unchecked
-        is_head = scope["method"] == "HEAD"
+        # a state of this request alone: the connection's serves the next one, too
+        scope["state"] = {**scope.get("state", {})}
+        answer = functools.partial(self._with_headers, send)
+        try:
+            if scope["type"] == "websocket":
+                await self._websocket(scope, receive, send, answer)
+            else:
+                await self._http(scope, receive, answer)
+        except Problem as problem:
+            await _refuse(problem, scope, answer)
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                date = (b"date", formatdate(usegmt=True).encode("ascii"))
-                message = {**message, "headers": [*message["headers"], *HEADERS, date]}
+    async def _with_headers(self, send: Send, message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            date = (b"date", formatdate(usegmt=True).encode("ascii"))
+            message = {**message, "headers": [*message["headers"], *self._headers, date]}
+        await send(message)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = RequestHeaders(scope["headers"])
+        try:
+            size = _body_size(scope["method"], headers)
+            caller = self._admit(scope, headers)
+        except Problem as problem:
+            self._note_stranger(scope, problem)
+            raise
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET", "state": {**scope["state"], "is_head": True}}
+        if scope["method"] in _QUESTIONS:
+            await self._app(scope, receive, send)
+            return
+        body = await _body(receive, size)
+        document = _document(body)
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        watched = Watched(scope["method"], scope["path"], query, document)
+        try:
+            self._check_action(caller, headers)
+            scope["state"]["claimed_who"] = claimed_who(document)
+        except Problem as problem:
+            self._note(caller, watched, f"{problem.status} {problem.error}")
+            raise
+        who = caller.who
+        if caller.via == "socket":
+            who = scope["state"]["claimed_who"] or who
+
+        async def replay() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()
+            message = {"type": "http.request", "body": body, "more_body": False}
+            body = None
+            return message
+
+        async def watch(message: Message) -> None:
+            watched.see(message)
             await send(message)
 
         try:
-            self._check(scope)
+            await self._app(scope, replay, watch)
+        finally:
+            self._note(caller._replace(who=who), watched, watched.error)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, answer: Send) -> None:
+        try:
+            caller = self._admit(scope, RequestHeaders(scope["headers"]))
         except Problem as problem:
-            await _refuse(problem, send_with_headers)
+            self._note_stranger({**scope, "method": "GET"}, problem)
+            raise
+        if caller.token is None:
+            await self._app(scope, receive, answer)
             return
-        if is_head:
-            state = {**scope.get("state", {}), "is_head": True}
-            scope = {**scope, "method": "GET", "state": state}
-        await self._app(scope, receive, send_with_headers)
+        checked = anyio.current_time()
 
-    def _check(self, scope: Scope) -> None:
-        headers = _Headers(scope["headers"])
-        if headers.one("transfer-encoding") or headers.one("content-length") not in ("", "0"):
-            raise Problem(413, "a request with a body", "no body: parameters stand in the address")
-        if scope.get("state", {}).get("is_local") or scope["path"] == OPEN_PATH:
-            return
+        async def while_good(message: Message) -> None:
+            nonlocal checked
+            if anyio.current_time() - checked >= _CHECK_S:
+                checked = anyio.current_time()
+                if not self._access.is_good(caller):
+                    await send({"type": "websocket.close", "code": 1008, "reason": "signed out"})
+                    raise OSError("the token was revoked, or the session has ended")
+            await answer(message)
+
+        await self._app(scope, receive, while_good)
+
+    def _admit(self, scope: Scope, headers: RequestHeaders) -> Caller:
+        """Who asks, where that one may; Problem where not."""
+        if PREFIX.encode() in scope["query_string"] or PREFIX in scope["path"]:
+            raise Problem(
+                400,
+                "a token in the address, where logs and histories keep it: revoke it",
+                "the header Authorization: Bearer TOKEN",
+            )
+        path = scope["path"]
+        caller = self._access.identify(scope, headers)
+        scope["state"] |= {
+            "caller": caller,
+            "role": caller.role,
+            "who": caller.who,
+            "via": caller.via,
+        }
+        if caller.via == "socket" or path == OPEN_PATH:
+            return caller
         host = headers.one("host")
-        trusted = self._has_token(headers)
         _check_origin(headers, host)
-        if trusted:
-            # a state of this request alone: the connection's serves the next one, too
-            scope["state"] = {**scope.get("state", {}), "has_token": True}
-        else:
+        if caller.via != "token":
             self._check_host(host)
-        if self._token is not None and not trusted and not self._is_exempt(scope):
-            raise _no_token("no token")
+        if caller.via == "cookie" and scope["type"] == "websocket" and not headers.one("origin"):
+            raise Problem(403, "a cookie without an Origin", "a page of the gateway, or a token")
+        if caller.role == "none" and path not in signin.OPEN_PATHS:
+            raise no_token()
+        return caller
 
-    def _has_token(self, headers: _Headers) -> bool:
-        given = headers.one("authorization")
-        if self._token is None or not given:
-            return False
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() != "bearer":
-            raise _no_token(f"authorization by '{scheme}'")
-        if not hmac.compare_digest(token.strip().encode("latin-1"), self._token):
-            raise _no_token("a wrong token")
-        return True
+    def _check_action(self, caller: Caller, headers: RequestHeaders) -> None:
+        """Whether this may change something at all; the route's `operator` looks at the role."""
+        if caller.via == "cookie" and not headers.one("origin"):
+            # any page can have a browser send its cookies, but none can leave this out or forge it
+            raise Problem(403, "a cookie without an Origin", "a page of the gateway, or a token")
+        limit = self._local_actions if caller.via == "socket" else self._actions
+        who = caller.who or key_of(caller.peer)
+        if wait_s := limit.take(f"{caller.via} {who}"):
+            raise too_many(f"more than {limit.per_minute} actions a minute", wait_s)
 
-    def _is_exempt(self, scope: Scope) -> bool:
-        """From this machine itself, unless a token is asked for although nobody else can come."""
-        if self._loopback_only or not scope.get("client"):
-            return False
-        peer = ipaddress.ip_address(str(scope["client"][0]).partition("%")[0])
-        mapped = getattr(peer, "ipv4_mapped", None)
-        return bool((mapped or peer).is_loopback)
+    def _note(self, caller: Caller, watched: Watched, error: str) -> None:
+        if watched.status == 405 or error.startswith("429"):
+            return  # no action; and whoever tries too often must not fill the log with it
+        about, why = watched.about, watched.why
+        self._audit.record(caller, watched.action, about=about, why=why, error=error)
+
+    def _note_stranger(self, scope: Scope, problem: Problem) -> None:
+        """Note what was refused before it was an action: a wrong token, a page of another site."""
+        is_action = scope["method"] not in _QUESTIONS
+        is_wrong_token = isinstance(problem, WrongToken)
+        if problem.status == 429 or not (is_action or is_wrong_token):
+            return
+        peer = _peer(scope)
+        if self._strangers.take(key_of(peer)):
+            return
+        watched = Watched("POST", scope["path"], {}, None)
+        action = "authenticate" if is_wrong_token else watched.action
+        caller = scope["state"].get("caller") or Caller("none", "", "none", peer)
+        error = f"{problem.status} {problem.error}"
+        self._audit.record(caller, action, about=scope["path"], error=error)
 
     def _check_host(self, host: str) -> None:
-        name = _host_name(host)
-        if name in self._hosts or (not self._loopback_only and _is_ip(name)):
+        name = name_in(host)
+        if name in self._hosts or (not self._loopback_only and is_ip(name)):
             return
         raise Problem(
             403,
             f"asked for by the name '{host}', which is not one of this gateway's",
-            "its address, e.g. http://127.0.0.1:8080; elsewhere a token allows any name",
+            "its address, e.g. http://127.0.0.1:8080, or a name of api.hosts; "
+            "with a token any name will do",
         )
 
 
-class _Headers:
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self._raw = list(raw)
+def _body_size(method: str, headers: RequestHeaders) -> int:
+    """Bytes of the body that is to come. Problem where it may not come, or is not JSON."""
+    length = headers.one("content-length")
+    if headers.one("transfer-encoding"):
+        if method in _BODIES:
+            raise Problem(411, "a body of unknown length", "Content-Length")
+        raise Problem(413, "a request with a body", _NO_BODY)
+    if length in ("", "0"):
+        return 0
+    if method not in _BODIES:
+        raise Problem(413, "a request with a body", _NO_BODY)
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
+        raise Problem(413, "the body is too large", f"at most {MAX_BODY_BYTES} bytes")
+    media = headers.one("content-type").partition(";")[0].strip().lower()
+    if media != "application/json":
+        # which a form on a page of another site cannot say without asking first
+        found = f"a body of type '{media}'" if media else "a body without a Content-Type"
+        raise Problem(415, found, "Content-Type: application/json")
+    return int(length)
 
-    def one(self, name: str) -> str:
-        """The header's value, empty where it is absent; refused where it comes twice."""
-        key = name.encode("ascii")
-        found = [value for k, value in self._raw if k == key]
-        if len(found) > 1:
-            raise Problem(400, f"the header '{name}' comes {len(found)} times", "once")
-        return found[0].decode("latin-1").strip() if found else ""
+
+_NO_BODY = "no body: parameters stand in the address"
 
 
-def _check_origin(headers: _Headers, host: str) -> None:
+async def _body(receive: Receive, size: int) -> bytes | None:
+    """The whole body; None where there is none. Problem where it does not come in time."""
+    if not size:
+        return None
+    body = b""
+    with anyio.move_on_after(BODY_S):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Problem(400, "the body broke off", f"{size} bytes")
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return body
+    raise Problem(408, f"the body did not come within {BODY_S:g} s", f"{size} bytes")
+
+
+def _document(body: bytes | None) -> Any:
+    try:
+        return orjson.loads(body) if body else None
+    except orjson.JSONDecodeError:
+        return None  # the route says what it expected
+
+
+def _check_origin(headers: RequestHeaders, host: str) -> None:
     origin = headers.one("origin")
-    if origin and urlsplit(origin).netloc.lower() != host.lower():
+    try:
+        is_own = urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        is_own = False
+    if origin and not is_own:
         raise Problem(403, f"a page of '{origin}' may not ask", "no Origin, or the gateway's own")
     site, mode = headers.one("sec-fetch-site"), headers.one("sec-fetch-mode")
     if site not in ("", "same-origin", "none") and mode != "navigate":
         raise Problem(403, "a page of another site may not ask", "Sec-Fetch-Site: same-origin")
 
 
-def _host_name(host: str) -> str:
-    """The name in a Host header: without port, brackets and final dot; empty where malformed."""
-    try:
-        parts = urlsplit(f"//{host}")
-        if parts.username is not None or parts.path or parts.query or parts.fragment:
-            return ""
-        _ = parts.port
-    except ValueError:
-        return ""
-    return (parts.hostname or "").rstrip(".").lower()
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
-def _is_ip(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _no_token(what: str) -> Problem:
-    return Problem(
-        401,
-        what,
-        "Authorization: Bearer TOKEN, with the token in the gateway's token_file",
-        {"www-authenticate": "Bearer"},
-    )
-
-
-async def _refuse(problem: Problem, send: Send) -> None:
-    body = problem.body
+async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
+    """Answer with the problem, or, where a person comes without a token, with a place for it."""
+    media, body = b"application/json", problem.body
+    if problem.status == 401 and signin.is_wanted(scope):
+        media, body = b"text/html; charset=utf-8", signin.PAGE
     headers: list[tuple[bytes, bytes]] = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),  # whatever follows is not looked at
     ]
     headers += [(k.encode("ascii"), v.encode("ascii")) for k, v in problem.headers.items()]
-    start: dict[str, Any] = {
-        "type": "http.response.start",
-        "status": problem.status,
-        "headers": headers,
-    }
+    kind = "http" if scope["type"] == "http" else "websocket.http"
+    if kind == "websocket.http" and kind + ".response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": problem.error[:100]})
+        return
+    start = {"type": f"{kind}.response.start", "status": problem.status, "headers": headers}
     await send(start)
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.response.body", "body": body})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from itertools import count
 from typing import Any
 
 import h11
+from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from gateway.api.connections import Counted
 
 MAX_CONNECTIONS = 200
 """On TCP, and as many again on the Unix socket: neither can lock out the other."""
@@ -25,20 +28,26 @@ KEEP_ALIVE_S = 60
 _BUSY = b'{"error":"too many connections","expected":"try again, or close idle connections"}'
 _INVALID = b'{"error":"not a valid HTTP request","expected":"HTTP/1.1, headers below 16 KiB"}'
 
-_order = count()
+
+class Connections(ServerState):
+    """All connections of a server, each kind in the order in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.local: dict[Counted, None] = {}
+        self.remote: dict[Counted, None] = {}
 
 
-class LimitedProtocol(H11Protocol):
+class LimitedProtocol(H11Protocol, Counted):
     """uvicorn's HTTP/1.1 connection with time limits and a bound on the number of connections.
 
     Where the bound is reached, the oldest idle connection makes way for the new one.
     """
 
-    is_local = False
-    """Whether it came in on the Unix socket."""
-
-    order = 0
-    """Position among all connections so far."""
+    kind = "http"
+    _is_upgraded = False
+    _alike: dict[Counted, None]
+    """The connections of its kind, itself among them."""
 
     _request_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
@@ -46,30 +55,35 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, make room for it, and start waiting for its request."""
         super().connection_made(transport)
-        self.order = next(_order)
-        self.is_local = transport.get_extra_info("socket").family == socket.AF_UNIX
+        self.begin(is_local=transport.get_extra_info("socket").family == socket.AF_UNIX)
         self.app_state = {"is_local": self.is_local}
         self._request_timer = self.loop.call_later(REQUEST_S, transport.abort)
-        alike = [
-            c
-            for c in self.connections
-            if isinstance(c, LimitedProtocol) and c.is_local == self.is_local
-        ]
-        if len(alike) > MAX_CONNECTIONS:
-            idle = [c for c in alike if c.is_idle and c is not self]
-            if idle:
-                min(idle, key=lambda c: c.order).abort()
+        assert isinstance(self.server_state, Connections)  # noqa: S101
+        self._alike = self.server_state.local if self.is_local else self.server_state.remote
+        self._alike[self] = None
+        if len(self._alike) > MAX_CONNECTIONS:
+            oldest_idle = next((c for c in self._alike if c.is_idle and c is not self), None)
+            if oldest_idle is not None:
+                oldest_idle.abort()
             else:
                 self._answer(503, _BUSY)
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being answered."""
+        if self._is_upgraded:
+            return False
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def current(self) -> Scope | None:
+        """The request that is or was answered last, None before the first."""
+        return None if self.cycle is None else self.cycle.scope  # type: ignore[return-value]
 
     def abort(self) -> None:
         """Cut it off now; what was not sent is dropped."""
         self.connections.discard(self)
+        self._alike.pop(self, None)
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -79,6 +93,12 @@ class LimitedProtocol(H11Protocol):
             self._expect_no_request()
         elif self._request_timer is None and self.timeout_keep_alive_task is None:
             self._request_timer = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """From now on it is a WebSocket, with a protocol of its own that goes on from here."""
+        self._is_upgraded = True
+        del self._alike[self]
+        super().handle_websocket_upgrade(event)
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we send."""
@@ -93,6 +113,7 @@ class LimitedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """The answer is handed over; it still has to be read."""
         super().on_response_complete()
+        self.sent += 1
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
             self._watch_for_stall()
 
@@ -105,6 +126,7 @@ class LimitedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
+        self._alike.pop(self, None)
         self._expect_no_request()
         self._expect_no_reading()
         self._unset_keepalive_if_required()

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import PlainTextResponse, Response
 
 from gateway.api import metrics, schemas
+from gateway.api.alarms import add_alarms
 from gateway.api.answers import ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
 from gateway.api.config import add_config
@@ -80,6 +81,7 @@ def make_router(view: GatewayView, tails: Tails, blocking: Blocking) -> APIRoute
     add_snapshot(router, view, blocking, _errors(401, 403, 404, 503))
     add_config(router, view, _errors(401, 403))
     add_waveforms(router, view, blocking, _errors(401, 403, 404, 503))
+    add_alarms(router, view, blocking, _errors(401, 403, 404, 503))
     return router
 
 

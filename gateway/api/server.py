@@ -14,9 +14,16 @@ import anyio.lowlevel
 import uvicorn
 
 from gateway.api.app import Api
-from gateway.api.protocol import KEEP_ALIVE_S, MAX_HEADER_BYTES, LimitedProtocol
+from gateway.api.connections import Counted
+from gateway.api.protocol import (
+    KEEP_ALIVE_S,
+    MAX_HEADER_BYTES,
+    Connections,
+    LimitedProtocol,
+)
 from gateway.api.settings import ApiConfig
 from gateway.api.sockets import BACKLOG, Listeners, inherited_sockets
+from gateway.api.wsprotocol import MAX_MESSAGE_BYTES, PING_S, PONG_S, LimitedWebSocket
 
 log = logging.getLogger("gateway.api")
 
@@ -24,6 +31,10 @@ GRACE_S = 2.0
 """An answer that is not out this long after the stop is cut off."""
 
 CANCEL_S = 0.5
+
+ACCEPTED_AT_ONCE = 32
+"""Well below the bound on connections: in a flood, each still has its request read before those
+that come after it make the oldest go. Three times as many are on their way in or out at most."""
 
 
 class _Quiet(uvicorn.Server):
@@ -34,6 +45,7 @@ class _Quiet(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, stop: anyio.Event) -> None:
         super().__init__(config)
+        self.server_state = Connections()
         self._stop = stop
         self.began: anyio.Event = anyio.Event()
 
@@ -70,7 +82,7 @@ class _Quiet(uvicorn.Server):
         for server in getattr(self, "servers", []):
             server.close()
         for connection in list(self.server_state.connections):
-            if isinstance(connection, LimitedProtocol):
+            if isinstance(connection, Counted):
                 connection.abort()
 
 
@@ -107,7 +119,11 @@ class Server:
         config = uvicorn.Config(
             self._app,
             http=LimitedProtocol,
-            ws="none",
+            ws=LimitedWebSocket,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -116,15 +132,18 @@ class Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            backlog=BACKLOG,
+            backlog=ACCEPTED_AT_ONCE,
             timeout_keep_alive=KEEP_ALIVE_S,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )
         server = _Quiet(config, stop)
+        self._app.connections = server.server_state.connections
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, list(self._listeners.sockets))
                 await server.began.wait()
+                for listening in self._listeners.sockets:
+                    listening.listen(BACKLOG)  # asyncio has set it to what it accepts at once
                 task_status.started()
                 log.info("listening", extra={"at": ", ".join(self.endpoints)})
                 await stop.wait()

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import stat
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +20,14 @@ from gateway.api.settings import ApiConfig
 from gateway.errors import GatewayError
 
 SOCKET_MODE = 0o660
-BACKLOG = 256
+BACKLOG = 1024
+"""Connections that wait in the kernel (at most net.core.somaxconn). With fewer, a newcomer in a
+flood waits a second for its next try on TCP, and on the Unix socket is told to try again; with
+more it waits as long for those before it."""
 FIRST_INHERITED_FD = 3
+
+_UCRED = struct.Struct("3i")
+"""``struct ucred``: process, user and group."""
 
 
 def inherited_sockets() -> list[socket.socket]:
@@ -37,6 +44,14 @@ def inherited_sockets() -> list[socket.socket]:
     return found
 
 
+def peer_uid(connected: socket.socket) -> int | None:
+    """The user that has connected to a Unix socket, by SO_PEERCRED; None on TCP."""
+    if connected.family != socket.AF_UNIX:
+        return None
+    given = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(given)[1])
+
+
 class Listeners:
     """All listening sockets of the HTTP app. From the constructor on, clients can connect."""
 
@@ -48,6 +63,7 @@ class Listeners:
         """
         self.sockets: list[socket.socket] = []
         self._own_path: tuple[Path, int] | None = None
+        self._scheme = "http" if api.tls is None else "https"
         try:
             for given in inherited:
                 self.sockets.append(given)
@@ -63,11 +79,11 @@ class Listeners:
 
     @property
     def endpoints(self) -> list[str]:
-        """Where clients reach the app: paths of Unix sockets and ``http://`` addresses."""
+        """Where clients reach the app: paths of Unix sockets, and URLs."""
         out = []
         for s in self.sockets:
             name = s.getsockname()
-            out.append(name if isinstance(name, str) else f"http://{Address(name[0], name[1])}")
+            out.append(name if isinstance(name, str) else f"{self._scheme}://{Address(*name[:2])}")
         return out
 
     def close(self) -> None:
@@ -103,10 +119,10 @@ def _check_inherited(given: socket.socket, api: ApiConfig) -> None:
     if given.family not in (socket.AF_INET, socket.AF_INET6) or given.type != socket.SOCK_STREAM:
         raise GatewayError("systemd passed a socket that is neither a Unix nor a TCP stream")
     address = Address(*given.getsockname()[:2])
-    if not address.is_loopback and api.token_file is None:
+    if not address.is_loopback and api.tokens_file is None:
         raise GatewayError(
             f"systemd passed a socket on {address}, which other machines can reach: "
-            "set api.token_file, or let the socket unit listen on 127.0.0.1"
+            "set api.tokens_file, or let the socket unit listen on 127.0.0.1"
         )
 
 

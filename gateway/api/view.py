@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from gateway.alarms.model import Alarms
+from gateway.api.audit import Action, AuditLog
 from gateway.driver import Driver, Probe
 from gateway.hub import Hub
 from gateway.latest import Latest
@@ -67,11 +69,34 @@ class SpectraResult(Protocol):
     features: dict[str, float | None]
 
 
+class Notifying(Protocol):
+    """Those who are told of alarms: `gateway.alarms.notify.Notifiers`."""
+
+    def names(self) -> Sequence[str]:
+        """Of all notifiers. No I/O."""
+
+    def test(self, name: str, who: str) -> None:
+        """Send a test message through one. Blocks until it is out; GatewayError where not."""
+
+
 class GatewayView(Protocol):
     """The running gateway. Only those that say so may block, or change something."""
 
     hub: Hub
     ledger: LossLedger
+    audit: AuditLog
+
+    @property
+    def name(self) -> str:
+        """The gateway's."""
+
+    @property
+    def alarms(self) -> Alarms:
+        """The alarms."""
+
+    @property
+    def notifiers(self) -> Notifying:
+        """Those who are told of them."""
 
     @property
     def latest(self) -> Latest:
@@ -120,6 +145,15 @@ class GatewayView(Protocol):
 
         GatewayError where it cannot answer now.
         """
+
+    def stored_actions(self, from_ns: int, max_rows: int) -> Sequence[Action] | None:
+        """The newest actions that the historian has, of all runs; None without one. Blocks.
+
+        GatewayError where it cannot answer now.
+        """
+
+    def switch_device(self, name: str, enabled: bool, who: str, why: str) -> None:
+        """Poll a device or do not. Blocks until its thread has done it; GatewayError."""
 
     def letter_boxes(self) -> Mapping[str, LetterBox]:
         """Dead letters of each sink that can refuse a line. No I/O; replaying them changes it."""

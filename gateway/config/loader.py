@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from gateway.api.settings import ApiConfig
+from gateway.api.tokens import read_tokens
 from gateway.config.collect import Collector
 from gateway.config.devices import DeviceLoader, check_labels
 from gateway.config.fingerprints import fingerprint
@@ -104,9 +105,10 @@ class _Loader(Collector):
             self.fault(("api", "socket"), f"{message}; expected at most {MAX_SOCKET_BYTES} bytes")
         if not faults:
             try:
-                api.read_token()
+                if api.tokens_file is not None:
+                    read_tokens(api.tokens_file)
             except GatewayError as error:
-                self.fault(("api", "token_file"), str(error))
+                self.fault(("api", "tokens_file"), str(error))
         return api
 
     def _sink(self, name: str, section: Section) -> SinkConfig | None:

@@ -1,0 +1,121 @@
+"""The status document of the running gateway: what `gateway status` and `/v1/status` tell."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from gateway import __version__
+from gateway.device import DeviceState, count_bad
+from gateway.health import process_status
+from gateway.streaming import StreamWorker
+from gateway.terminal import duration
+from gateway.worker import Worker
+
+if TYPE_CHECKING:
+    from gateway.runtime import Runtime
+
+
+def status_of(runtime: Runtime) -> dict[str, Any]:
+    """The status document; see `gateway.api.view`."""
+    devices = {
+        d.name: _device_status(runtime, worker, d)
+        for worker in list(runtime.workers.values())
+        for d in worker.devices
+    }
+    sinks = {
+        name: {**writer.status(), **sink.status()}
+        for name, writer in list(runtime.writers.items())
+        if (sink := runtime.sinks.get(name)) is not None
+    }
+    problems = _problems(runtime, devices, sinks)
+    return {
+        "gateway": {
+            "name": runtime.plant.name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - runtime.started, 1),
+            "config": str(runtime.config_path),
+            "state_dir": str(runtime.plant.state_dir),
+            **process_status(),
+        },
+        "state": "degraded" if problems else "good",
+        "problems": problems,
+        "devices": devices,
+        "sinks": sinks,
+        "losses": runtime.ledger.status(),
+        "clock": {"synchronised": runtime.clock_synchronised},
+        "reload": runtime.reload_status() if runtime.reload_status else None,
+    }
+
+
+def _device_status(runtime: Runtime, worker: Worker, device: DeviceState) -> dict[str, Any]:
+    tags = sum(len(t.columns) for g in device.driver.groups for t in g.tables)
+    tags_bad = sum(count_bad(row) for row in runtime.latest.rows(device.name))
+    state: str = device.state
+    if state == "good" and (tags_bad or device.quarantined):
+        state = "degraded"
+    facts = dict(device.facts)
+    if isinstance(worker, StreamWorker):
+        facts["stream"] = worker.status()
+    return {
+        "driver": device.driver.config.driver,
+        "bus": worker.name,
+        "state": state,
+        "reason": device.reason,
+        "since_s": round(time.monotonic() - device.since, 3),
+        "endpoint": str(facts.pop("endpoint", "")),
+        "connects": device.connects,
+        "polls": device.polls,
+        "errors": device.errors,
+        "late_ticks": sum(c.missed for c in device.clocks),
+        "lateness_ms": device.lateness.milliseconds(),
+        "read_ms": device.reading.milliseconds(),
+        "tags": tags,
+        "tags_bad": tags_bad,
+        "quarantined": [
+            {"table": table, "tag": tag, "reason": reason}
+            for table, tag, reason in device.quarantined[:100]
+        ],
+        "facts": facts,
+        "groups": [
+            {
+                "name": c.group.name,
+                "interval_s": c.group.interval_s,
+                "polls": c.polls,
+                "missed": c.missed,
+            }
+            for c in device.clocks
+        ],
+    }
+
+
+def _problems(runtime: Runtime, devices: dict[str, Any], sinks: dict[str, Any]) -> list[str]:
+    problems = []
+    for name, device in devices.items():
+        if device["state"] == "lost":
+            problems.append(f"device {name}: {device['reason']} for {device['since_s']:.0f} s")
+        elif device["state"] == "degraded":
+            problems.append(f"device {name}: {device['tags_bad']} of {device['tags']} tags bad")
+        problems += [
+            f"device {name}, group {group['name']}: {group['missed']} polls skipped; "
+            f"its interval of {group['interval_s']:g} s is too short"
+            for group in device["groups"]
+            if group["missed"] > max(1, group["polls"] // 100)
+        ]
+    for name, sink in sinks.items():
+        if sink["state"] != "good":
+            problems.append(f"sink {name}: {sink['error'] or sink['state']}")
+    problems += [
+        f"sink {name}: damaged files were put aside: {', '.join(sink['put_aside'])}"
+        for name, sink in sinks.items()
+        if sink.get("put_aside")
+    ]
+    if runtime.plant.require_clock and runtime.clock_synchronised is False:
+        problems.append("the clock of this PC is not synchronised")
+    problems += [
+        f"{name} has been stuck for {duration(silent_s)}"
+        for name, silent_s in runtime.heartbeats.silent().items()
+    ]
+    return problems
