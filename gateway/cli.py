@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gateway.commands import config, device, info, live, losses, reload, run, vibration
+from gateway.commands import config, device, info, live, losses, reload, run, top, vibration
 from gateway.commands.console import (
     EXIT_BAD,
     EXIT_CONFIG,
@@ -57,6 +57,7 @@ for command in (
     device.probe,
     live.status,
     live.tail,
+    top.top,
     reload.reload,
     live.snapshot,
     losses.losses,
