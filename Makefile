@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check bench faults peers clean
+.PHONY: setup run test check bench faults peers wheelhouse deb clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +32,13 @@ faults: setup peers
 	GATEWAY_CI=1 GATEWAY_FAULTS=long GATEWAY_FAULTS_RESULTS=docs/reliability.jsonl \
 	  $(BIN)/python -m pytest -n 2 tests/faults $(PYTEST_ARGS)
 	$(BIN)/python -m tests.faults.report
+
+# what a plant without internet installs; both need the extras' wheels from the package index once
+wheelhouse: setup
+	package/wheelhouse dist/wheelhouse
+
+deb: setup wheelhouse
+	package/deb dist dist/wheelhouse
 
 bench: setup peers
 	$(BIN)/python -m tests.bench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import shlex
@@ -31,6 +32,7 @@ from gateway.terminal import count
 log = logging.getLogger("gateway.run")
 
 if TYPE_CHECKING:
+    from gateway.api.app import Api
     from gateway.config import Plant
     from gateway.sim import Simulators
 
@@ -52,6 +54,8 @@ def run(
     from gateway import logs
 
     logs.setup()
+    # the watchdog of systemd ends a process that hangs with SIGABRT: it says where all threads are
+    faulthandler.enable()
     from gateway.config import load_isolated
     from gateway.config.export import load_elsewhere
     from gateway.daemon import run as run_daemon
@@ -66,18 +70,20 @@ def run(
         code = run_daemon(
             plant,
             config_path=file.resolve(),
-            announce=lambda: _welcome(plant, file, invented=mock or bool(simulated)),
+            announce=lambda app: _welcome(plant, file, app, invented=mock or bool(simulated)),
             load=None if on_sim else lambda: load_elsewhere(path, mock),
         )
     raise typer.Exit(code)
 
 
-def _welcome(plant: Plant, file: Path, *, invented: bool) -> None:
+def _welcome(plant: Plant, file: Path, app: Api, *, invented: bool) -> None:
     from gateway.commands.welcome import welcome
     from gateway.logs import in_journal
 
     if not in_journal(sys.stderr):
-        say(welcome(plant, file, invented=invented))
+        # only to a terminal: whoever reads a log later is not asked to sign in
+        code = app.first_code() if sys.stderr.isatty() else None
+        say(welcome(plant, file, invented=invented, code=code))
         return
     where = {"socket": str(plant.api.socket), "listen": str(plant.api.address or "")}
     log.info("running", extra={"config": str(file), "devices": len(plant.devices), **where})

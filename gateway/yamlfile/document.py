@@ -84,8 +84,10 @@ def tidy(path: Path) -> Path:
 
 def shown(path: Path) -> str:
     """The file's name for people: relative to the current folder where it lies in it."""
-    with suppress(ValueError):
-        path = path.relative_to(Path.cwd())
+    here = Path.cwd()
+    if here != here.parent:  # a service runs in /, where all would be relative
+        with suppress(ValueError):
+            path = path.relative_to(here)
     return printable(str(path))
 
 

@@ -11,6 +11,7 @@ from tests.service import packages
 from tests.service.container import Machine, tree
 
 DEMO = "/etc/edge-gateway/demo.yaml"
+CONFIG = "/etc/edge-gateway/gateway.yaml"
 
 
 @pytest.fixture
@@ -28,8 +29,15 @@ def install(machine: Machine, package: str = "edge-gateway_*.deb") -> None:
     machine.run("sh", "-c", f"dpkg -i /media/deb/{package}", timeout_s=120)
 
 
-def start_demo(machine: Machine) -> None:
-    """Let the service run the demo, until it is ready."""
-    machine.run("sh", "-c", f"cp {DEMO} /etc/edge-gateway/gateway.yaml")
-    machine.run("chgrp", "edge-gateway", "/etc/edge-gateway/gateway.yaml")
-    machine.run("systemctl", "enable", "--now", "edge-gateway.service", timeout_s=60)
+def start_demo(machine: Machine, *changes: tuple[str, str]) -> None:
+    """Let the service run the demo, with these texts replaced by others, until it is ready."""
+    text = machine.out("cat", DEMO) + "\n"
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    machine.write(CONFIG, text, "640")
+    machine.run("chgrp", "edge-gateway", CONFIG)
+    started = machine.run(
+        "systemctl", "enable", "--now", "edge-gateway.service", check=False, timeout_s=90
+    )
+    assert started.returncode == 0, started.stderr + machine.said("edge-gateway.service")[-4000:]

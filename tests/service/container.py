@@ -52,7 +52,7 @@ class Machine:
         """``shared``: folders that are seen, read-only, as /media/NAME."""
         self._log = (folder / "console.log").open("wb")
         binds = [f"--bind-ro={path}:/media/{path.name}" for path in shared]
-        name = f"gateway{os.getpid()}-{folder.name[:20].replace('_', '-')}"
+        name = f"gateway{os.getpid()}-{folder.name[:20].replace('_', '-').strip('-')}"
         self._nspawn = subprocess.Popen(
             [
                 "systemd-nspawn", "--directory", str(root), "--boot", "--register=no",
