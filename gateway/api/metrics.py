@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from gateway.alarms.model import Severity
 from gateway.losses import CAUSES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,7 +105,9 @@ def _number(value: float) -> str:
     return str(int(value))
 
 
-def render(status: Mapping[str, Any], ready: bool) -> str:
+def render(
+    status: Mapping[str, Any], ready: bool, clients_cut_off: Mapping[str, int] | None = None
+) -> str:
     """The whole exposition. ``status`` has the shape of `gateway.api.schemas.StatusDocument`."""
     out = _Text()
     about = status["gateway"]
@@ -120,9 +123,17 @@ def render(status: Mapping[str, Any], ready: bool) -> str:
         _device(out, name, device)
     for name, sink in status["sinks"].items():
         _sink(out, name, sink)
+    if (alarms := status.get("alarms")) is not None:
+        active = {**dict.fromkeys(map(str, Severity), 0), **alarms["active"]}
+        for severity, alarms_active in active.items():
+            help_ = "Alarms of machines that are active."
+            out.add("gateway_alarms_active", "gauge", help_, alarms_active, severity=severity)
     lost = {**dict.fromkeys(CAUSES, 0), **status["losses"]}  # a rate needs the 0 before the first
     for cause, rows in lost.items():
         out.add("gateway_lost_rows_total", "counter", "Rows lost, by cause.", rows, cause=cause)
+    for why, clients in (clients_cut_off or {}).items():
+        help_ = "Clients of this API that were cut off, by why."
+        out.add("gateway_api_clients_cut_off_total", "counter", help_, clients, why=why)
     synchronised = status["clock"].get("synchronised")
     help_ = "1 while NTP or PTP disciplines the clock."
     out.add("gateway_clock_synchronised", "gauge", help_, synchronised)

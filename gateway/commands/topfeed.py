@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.commands.live import value_line, worst_first
 from gateway.commands.values import quality, shown
+from gateway.model import OWN_TABLES
 from gateway.terminal import count, duration, number, printable, size
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ class Frame:
 
     status: dict[str, Any]
     values: list[dict[str, Any]]
-    """`gateway.api.schemas.TagValue` of the device that was asked for, or of all."""
+    """`gateway.api.schemas.TagValue` of the device that was asked for, or of all; only tags, not
+    what the gateway says of itself."""
     alarms: list[dict[str, Any]]
     """The alarms that are not normal; empty where the gateway has no rules."""
 
@@ -39,7 +42,8 @@ def ask(client: Client, device: str | None) -> Frame:
     status = client.get_json("/v1/status", timeout_s=ASK_S)
     values: list[dict[str, Any]] = []
     if device is None or device in status["devices"]:
-        values = _found(client, "/v1/latest", {"device": device}).get("values", [])
+        latest = _found(client, "/v1/latest", {"device": device}).get("values", [])
+        values = [value for value in latest if value["table"] not in OWN_TABLES]
     return Frame(status, values, _found(client, "/v1/alarms").get("alarms", []))
 
 
@@ -112,7 +116,8 @@ def device_text(
         return []
     lines = [
         f"{name}: {device['state']}" + (f": {device['reason']}" if device["reason"] else ""),
-        f"{device['driver']} {device['endpoint'] or '(no address)'}, {count(device['polls'], 'poll')}, "
+        f"{device['driver']} {device['endpoint'] or '(no address)'}, "
+        f"{count(device['polls'], 'poll')}, "
         f"reading takes {number(device['read_ms']['p50'], 3)} ms, "
         f"late at most {number(device['lateness_ms']['max'], 3)} ms",
     ]
@@ -232,7 +237,7 @@ def alarm_lines(alarms: Iterable[Mapping[str, Any]]) -> list[Line]:
             alarm["state"],
             alarm["device"],
             alarm["alarm"],
-            _clock(alarm["since_ns"]),
+            duration(round(max(time.time_ns() - alarm["since_ns"], 0) / 1e9)),
         )
         for alarm in alarms
     ]

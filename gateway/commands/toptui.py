@@ -129,6 +129,8 @@ class Top(App[None]):
     """The live pages: devices, values, alarms, sinks."""
 
     ENABLE_COMMAND_PALETTE = False
+    # textual declares it as of an instance
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (9, "-low"), (18, "-high")]  # noqa: RUF012
     CSS = """
     #head { height: 2; }
     #head.away { background: ansi_red; color: ansi_white; text-style: bold; }
@@ -136,6 +138,9 @@ class Top(App[None]):
     Grid { height: 1fr; }
     .away Grid { text-style: dim; }
     .text { height: auto; max-height: 7; border-top: solid ansi_default; }
+    .-low .text { max-height: 3; }
+    .-tiny .text { display: none; }
+    .-tiny #head { height: 1; }
     #search { display: none; }
     #search.open { display: block; }
     Acknowledge { align: center middle; }
@@ -191,6 +196,8 @@ class Top(App[None]):
             else:
                 self._frame, self._failure = frame, ""
                 self._heard_at = time.monotonic()
+            if not self.query("#head"):
+                return  # it was closed meanwhile
             self._show()
             try:
                 await asyncio.wait_for(self._now.wait(), self._interval_s)
