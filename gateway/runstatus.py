@@ -4,20 +4,62 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 from gateway import __version__
+from gateway.config import Plant
 from gateway.device import DeviceState, count_bad
-from gateway.health import process_status
+from gateway.health import Heartbeats, process_status
+from gateway.latest import Latest
+from gateway.losses import LossLedger
+from gateway.model import OWN_TABLES
+from gateway.sinks import Sink
 from gateway.streaming import StreamWorker
 from gateway.terminal import duration
 from gateway.worker import Worker
-
-if TYPE_CHECKING:
-    from gateway.runtime import Runtime
+from gateway.writer import Writer
 
 
-def status_of(runtime: Runtime) -> dict[str, Any]:
+class Telling(Protocol):
+    """A part that tells how it does."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Its section of the document."""
+
+    def problems(self) -> list[str]:
+        """What a person has to look after."""
+
+
+class Running(Protocol):
+    """What is looked at of the running gateway: `gateway.runtime.Runtime`."""
+
+    plant: Plant
+    config_path: Path
+    started: float
+    clock_synchronised: bool | None
+    reload_status: Callable[[], dict[str, Any]] | None
+    workers: dict[str, Worker]
+    writers: dict[str, Writer]
+    sinks: dict[str, Sink]
+    ledger: LossLedger
+    heartbeats: Heartbeats
+
+    @property
+    def latest(self) -> Latest:
+        """The latest row of every table."""
+
+    @property
+    def alarms(self) -> Telling:
+        """The alarms."""
+
+    @property
+    def notifiers(self) -> Telling:
+        """Those who are told of them."""
+
+
+def status_of(runtime: Running) -> dict[str, Any]:
     """The status document; see `gateway.api.view`."""
     devices = {
         d.name: _device_status(runtime, worker, d)
@@ -44,15 +86,18 @@ def status_of(runtime: Runtime) -> dict[str, Any]:
         "problems": problems,
         "devices": devices,
         "sinks": sinks,
+        "alarms": runtime.alarms.status(),
+        "notifiers": runtime.notifiers.status(),
         "losses": runtime.ledger.status(),
         "clock": {"synchronised": runtime.clock_synchronised},
         "reload": runtime.reload_status() if runtime.reload_status else None,
     }
 
 
-def _device_status(runtime: Runtime, worker: Worker, device: DeviceState) -> dict[str, Any]:
+def _device_status(runtime: Running, worker: Worker, device: DeviceState) -> dict[str, Any]:
     tags = sum(len(t.columns) for g in device.driver.groups for t in g.tables)
-    tags_bad = sum(count_bad(row) for row in runtime.latest.rows(device.name))
+    rows = (row for row in runtime.latest.rows(device.name) if row.table.name not in OWN_TABLES)
+    tags_bad = sum(map(count_bad, rows))
     state: str = device.state
     if state == "good" and (tags_bad or device.quarantined):
         state = "degraded"
@@ -91,7 +136,7 @@ def _device_status(runtime: Runtime, worker: Worker, device: DeviceState) -> dic
     }
 
 
-def _problems(runtime: Runtime, devices: dict[str, Any], sinks: dict[str, Any]) -> list[str]:
+def _problems(runtime: Running, devices: dict[str, Any], sinks: dict[str, Any]) -> list[str]:
     problems = []
     for name, device in devices.items():
         if device["state"] == "lost":
@@ -112,6 +157,8 @@ def _problems(runtime: Runtime, devices: dict[str, Any], sinks: dict[str, Any]) 
         for name, sink in sinks.items()
         if sink.get("put_aside")
     ]
+    problems += runtime.alarms.problems()
+    problems += runtime.notifiers.problems()
     if runtime.plant.require_clock and runtime.clock_synchronised is False:
         problems.append("the clock of this PC is not synchronised")
     problems += [
