@@ -166,10 +166,18 @@ class BusWorker(Worker):
         wait_s = self._mark_lost(device, reason, detail, pause_s)
         if wait_s is None:
             return
+        self._rest(device)
+        self._push_connect(time.monotonic() + wait_s, device)
+
+    def _rest(self, device: DeviceState) -> None:
         # what is queued for this device belongs to the connection that is gone
         self._polls = [entry for entry in self._polls if entry[2] is not device]
+        self._connects = [entry for entry in self._connects if entry[2] is not device]
         heapq.heapify(self._polls)
-        self._push_connect(time.monotonic() + wait_s, device)
+        heapq.heapify(self._connects)
+
+    def _resume(self, device: DeviceState) -> None:
+        self._push_connect(time.monotonic(), device)
 
 
 def _polled(device: DeviceState) -> PolledDriver:

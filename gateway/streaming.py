@@ -194,6 +194,13 @@ class StreamWorker(Worker):
         if wait_s is not None:
             self._retry_at = time.monotonic() + wait_s
 
+    def _rest(self, device: DeviceState) -> None:
+        self._gap = "disabled"
+        self._consumer.lost()
+
+    def _resume(self, device: DeviceState) -> None:
+        self._retry_at = 0.0
+
     def status(self) -> dict[str, Any]:
         """What the status document tells of the stream."""
         drift_ppm = round(self._clock.drift * 1e6, 2)

@@ -118,7 +118,8 @@ class Worker(ABC):
 
         def connected() -> T:
             if state.state == "disabled":
-                raise GatewayError(f"device '{device}' is disabled in the configuration")
+                how = state.reason or "disabled in the configuration"
+                raise GatewayError(f"device '{device}' is {how}")
             if state.state != "good":
                 raise DeviceUnavailable(
                     state.reason or "connecting", "the daemon has no connection"
@@ -129,8 +130,31 @@ class Worker(ABC):
                 self._lose(state, error.reason, error.detail)
                 raise
 
+        return self._submit(connected)
+
+    def switch(self, device: str, enabled: bool, reason: str) -> Future[None]:
+        """Leave a device alone, or ask it again, from the next turn of this thread on."""
+        state = next(d for d in self.devices if d.name == device)
+
+        def switched() -> None:
+            was_off = state.state == "disabled"
+            if enabled and was_off:
+                state.pause_s = 0.0
+                state.turn("connecting")
+                self._resume(state)
+            elif not enabled:
+                state.turn("disabled", reason)
+                if not was_off:
+                    self._rest(state)
+                    self._close(state)
+                    state.attempted = True
+                    self._emit_bad(state, "disabled")
+
+        return self._submit(switched)
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._calls.append((connected, future))
+        self._calls.append((work, future))
         self._wake.set()
         if self._stopping or not self._thread.is_alive():
             self._refuse_calls()
@@ -147,6 +171,14 @@ class Worker(ABC):
         self, device: DeviceState, reason: str, detail: str, pause_s: float | None = None
     ) -> None:
         """Mark the device lost and try again later."""
+
+    @abstractmethod
+    def _rest(self, device: DeviceState) -> None:
+        """Take it out of the schedule."""
+
+    @abstractmethod
+    def _resume(self, device: DeviceState) -> None:
+        """Connect to it at once."""
 
     def _finish(self) -> None:
         for device in self.devices:
@@ -225,9 +257,13 @@ class Worker(ABC):
                 "device lost",
                 extra={"device": device.name, "reason": reason, "detail": detail},
             )
-            time_ns = self._loss_ns()
-            for group in device.driver.groups:
-                for table in group.tables:
-                    self._emit(bad_row(table, time_ns, reason))
+            self._emit_bad(device, reason)
         device.attempted = True
         return wait_s
+
+    def _emit_bad(self, device: DeviceState, reason: str) -> None:
+        """Mark every tag BAD."""
+        time_ns = self._loss_ns()
+        for group in device.driver.groups:
+            for table in group.tables:
+                self._emit(bad_row(table, time_ns, reason))

@@ -14,6 +14,7 @@ from gateway.api.answers import json_answer, only
 from gateway.api.audit import Action
 from gateway.api.blocking import Blocking
 from gateway.api.control import add_control
+from gateway.api.settings import ApiConfig
 from gateway.api.signin import add_sessions
 from gateway.api.view import GatewayView
 from gateway.errors import GatewayError
@@ -32,7 +33,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "The token is missing or wrong (TCP only).",
         403: "Not an operator, or asked by a page of another site or under a foreign name.",
         404: "There is no such device.",
-        409: "The device cannot be switched.",
+        409: "It cannot be done as things are; the text says why.",
         413: "The body is too large.",
         415: "The body is not said to be JSON.",
         429: "Too many actions, or too many wrong tokens; Retry-After says when to try again.",
@@ -42,18 +43,18 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"description": texts[s], "content": content} for s in (400, *statuses)}
 
 
-def access_router(view: GatewayView, access: Access) -> APIRouter:
+def access_router(view: GatewayView, access: Access, api: ApiConfig) -> APIRouter:
     """All of them."""
     router = APIRouter()
     blocking = Blocking()
-    add_sessions(router, access, _errors(401, 403, 429))
+    add_sessions(router, access, api, _errors(401, 403, 409, 413, 415, 429))
     add_control(router, view, blocking, _errors(401, 403, 404, 409, 413, 415, 429, 503))
 
     @router.get(
         "/v1/audit",
         dependencies=[Depends(only("max")), Depends(operator)],
         response_model=accessschemas.Audit,
-        responses=_errors(401, 403, 503),
+        responses=_errors(401, 403, 429, 503),
     )
     async def audit(request: Request, most: Most = 200) -> Response:
         """Who changed something, or was refused, the newest first; for operators."""

@@ -16,6 +16,25 @@ class SessionDocument(BaseModel):
     expires_ns: int | None = Field(description="End of the session, ns since 1970; else null.")
 
 
+class SignIn(BaseModel):
+    """Body of what begins a session without a token."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    code: Annotated[
+        str, Field(min_length=1, max_length=100, description="A code of `gateway sign-in`.")
+    ]
+
+
+class CodeDocument(BaseModel):
+    """A sign-in code, for one use."""
+
+    code: str = Field(description="To be typed into the page, e.g. K7QM-2XRD.")
+    who: str = Field(description="As whom it signs in.")
+    expires_ns: int = Field(description="Until when it counts, ns since 1970.")
+    url: str | None = Field(description="The page at this machine; null: not served there.")
+
+
 class ActionDocument(BaseModel):
     """An action, done or refused."""
 

@@ -6,10 +6,11 @@ Whoever changes something must be an operator (`gateway.api.access`), and says w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from gateway.alarms.model import NotAllowed, Transition, UnknownAlarm
@@ -25,7 +26,8 @@ from gateway.errors import GatewayError
 
 NPZ = "application/x-npz"
 MAX_LISTED = 10_000
-ASKED = "the alarms"
+CHANGING = "the alarms"
+"""What is asked, with a limit of its own: a long list must not keep a person from acting."""
 
 From = Annotated[str, Query(alias="from", description=f"First time: {EXPECTED}.")]
 To = Annotated[str, Query(description=f"Last time: {EXPECTED}.")]
@@ -43,6 +45,8 @@ Acknowledge = Annotated[alarmschemas.Acknowledge, Depends(body_of(alarmschemas.A
 Shelve = Annotated[alarmschemas.Shelve, Depends(body_of(alarmschemas.Shelve))]
 Unshelve = Annotated[alarmschemas.Unshelve, Depends(body_of(alarmschemas.Unshelve))]
 TestNotifier = Annotated[alarmschemas.TestNotifier, Depends(body_of(alarmschemas.TestNotifier))]
+
+T = TypeVar("T")
 
 Errors = dict[int | str, dict[str, Any]]
 
@@ -93,7 +97,8 @@ def _lists(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Err
         from_ns, to_ns = _time("from", from_, now_ns), _time("to", to, now_ns)
         if from_ns >= to_ns:
             raise Problem(400, f"'from' ({from_}) is not before 'to' ({to})", "from < to")
-        found = await _ask(blocking, view.alarms.history, from_ns, to_ns, most, alarm)
+        history = partial(view.alarms.history, from_ns, to_ns, most, alarm)
+        found = await _told(blocking.heavy("the alarm history", history))
         if not found and alarm is not None:
             known = [rule["id"] for rule in view.alarms.rules()]
             if alarm not in known:  # one that was removed may still have a history
@@ -110,7 +115,8 @@ def _captures(router: APIRouter, view: GatewayView, blocking: Blocking, errors: 
     )
     async def captures() -> Response:
         """Raw windows that were stored around alarms, the newest first."""
-        return json_answer({"captures": list(await _ask(blocking, view.alarms.captures))})
+        found = await _told(blocking.heavy("the alarm captures", view.alarms.captures))
+        return json_answer({"captures": list(found)})
 
     @router.get(
         "/v1/alarms/capture.npz",
@@ -126,7 +132,8 @@ def _captures(router: APIRouter, view: GatewayView, blocking: Blocking, errors: 
     )
     async def capture(name: Name) -> Response:
         """One stored window as NumPy's .npz file."""
-        return Response(await _ask(blocking, view.alarms.capture, name), media_type=NPZ)
+        found = await _told(blocking.heavy("the alarm captures", view.alarms.capture, name))
+        return Response(found, media_type=NPZ)
 
 
 def _changes(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Errors) -> None:
@@ -139,10 +146,10 @@ def _changes(router: APIRouter, view: GatewayView, blocking: Blocking, errors: E
         responses=changing,
         openapi_extra=described(alarmschemas.Acknowledge),
     )
-    async def acknowledge(request: Request, by: By, asked: Acknowledge) -> Response:
+    async def acknowledge(who: By, asked: Acknowledge) -> Response:
         """Acknowledge an alarm; one that is latched is reset by it."""
-        who = _who(request, by, asked.who)
-        done = await _ask(blocking, view.alarms.acknowledge, asked.id, who, asked.why)
+        act = partial(view.alarms.acknowledge, asked.id, who, asked.why)
+        done = await _told(blocking.call(CHANGING, act))
         return json_answer({"transition": as_document(done)})
 
     @router.post(
@@ -152,10 +159,10 @@ def _changes(router: APIRouter, view: GatewayView, blocking: Blocking, errors: E
         responses=changing,
         openapi_extra=described(alarmschemas.Shelve),
     )
-    async def shelve(request: Request, by: By, asked: Shelve) -> Response:
+    async def shelve(who: By, asked: Shelve) -> Response:
         """Put an alarm aside; it comes back by itself when the time is over."""
-        who = _who(request, by, asked.who)
-        done = await _ask(blocking, view.alarms.shelve, asked.id, asked.for_s, who, asked.why)
+        act = partial(view.alarms.shelve, asked.id, asked.for_s, who, asked.why)
+        done = await _told(blocking.call(CHANGING, act))
         return json_answer({"transition": as_document(done)})
 
     @router.post(
@@ -165,10 +172,10 @@ def _changes(router: APIRouter, view: GatewayView, blocking: Blocking, errors: E
         responses=changing,
         openapi_extra=described(alarmschemas.Unshelve),
     )
-    async def unshelve(request: Request, by: By, asked: Unshelve) -> Response:
+    async def unshelve(who: By, asked: Unshelve) -> Response:
         """Bring an alarm back that was put aside."""
-        who = _who(request, by, asked.who)
-        done = await _ask(blocking, view.alarms.unshelve, asked.id, who, asked.why)
+        act = partial(view.alarms.unshelve, asked.id, who, asked.why)
+        done = await _told(blocking.call(CHANGING, act))
         return json_answer({"transition": as_document(done)})
 
 
@@ -180,16 +187,17 @@ def _notifiers(router: APIRouter, view: GatewayView, blocking: Blocking, errors:
         responses=_with_body(errors, {}),
         openapi_extra=described(alarmschemas.TestNotifier),
     )
-    async def notify_test(request: Request, by: By, asked: TestNotifier) -> Response:
+    async def notify_test(who: By, asked: TestNotifier) -> Response:
         """Send a test message through a notifier; 503 with its words where that fails."""
         names = view.notifiers.names()
         if asked.notifier not in names:
             raise unknown("notifier", asked.notifier, names)
         begun = time.monotonic()
-        who = _who(request, by, asked.who)
-        await _ask(blocking, view.notifiers.test, asked.notifier, who)
+        name = asked.notifier
+        # each may take minutes: together they must not take all threads
+        await _told(blocking.call("the test of notifiers", view.notifiers.test, name, who))
         took_s = round(time.monotonic() - begun, 3)
-        return json_answer({"notifier": asked.notifier, "took_s": took_s})
+        return json_answer({"notifier": name, "took_s": took_s})
 
 
 def as_document(transition: Transition) -> dict[str, Any]:
@@ -214,12 +222,6 @@ def as_document(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _who(request: Request, by: str, given: str | None) -> str:
-    """Who it was: on the socket those who ask may give a name, else it is the token's holder."""
-    local = request.scope.get("state", {}).get("via") == "socket"
-    return given if local and given is not None else by
-
-
 def _with_body(errors: Errors, more: Mapping[int, str]) -> Errors:
     texts = {
         413: "The body is too large.",
@@ -236,9 +238,10 @@ def _time(name: str, text: str, now_ns: int) -> int:
         raise Problem(400, f"'{name}' is no time: '{text}'", EXPECTED) from error
 
 
-async def _ask(blocking: Blocking, function: Any, *args: Any) -> Any:
+async def _told(answer: Awaitable[T]) -> T:
+    """What the engine answers; what it cannot do as a Problem."""
     try:
-        return await blocking.call(ASKED, function, *args)
+        return await answer
     except UnknownAlarm as error:
         what, _, expected = str(error).partition("; ")
         raise Problem(404, what, expected or None) from error

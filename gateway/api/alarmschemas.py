@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -43,12 +43,60 @@ class ActiveAlarm(_Shape):
     capture: str | None = Field(description="Name of the stored raw window around it.")
 
 
+class StoreStatus(_Shape):
+    """The file that keeps alarms over a restart."""
+
+    state: str = Field(description="good, or what is wrong in a word.")
+    error: str | None
+    waiting: int = Field(description="Transitions that are not on disk yet.")
+    dropped: int = Field(description="Transitions that were given up.")
+
+
+class CapturesStatus(_Shape):
+    """Raw windows around alarms."""
+
+    stored: int
+    waiting: int
+    dropped: int
+    error: str | None
+
+
+class Milliseconds(_Shape):
+    """Durations in milliseconds: of the last ones, and the longest since the start."""
+
+    p50: float
+    p99: float
+    max: float
+
+
 class AlarmStatus(_Shape):
-    """Counts of alarms; more than these may be told."""
+    """Counts of alarms, and how the engine does."""
 
     active: dict[str, int] = Field(description="Severity -> active alarms.")
     unacknowledged: int
     shelved: int
+    rules: int = Field(0, description="Alarms that there are, by all rules.")
+    suppressed: int = Field(0, description="Kept quiet by the state of their machine.")
+    flood: bool = Field(False, description="Alarms come faster than a person can read them.")
+    rows_missed: int = Field(0, description="Rows that were not judged: the engine was too slow.")
+    faulty_rules: int = Field(0, description="Rules that failed in themselves, which is a bug.")
+    latency_ms: Milliseconds | None = Field(None, description="From a row to its transition.")
+    database: StoreStatus | None = None
+    captures: CapturesStatus | None = None
+
+
+class NotifierStatus(_Shape):
+    """One of those who are told of alarms."""
+
+    type: str
+    state: Literal["good", "retrying", "refusing"]
+    error: str | None
+    waiting: int
+    sent: int
+    dropped: dict[str, int] = Field(description="Messages that were given up, by cause.")
+    last_dropped_s: float | None = Field(None, description="Seconds since the last of these.")
+    last_sent_s: float | None = Field(description="Seconds since the last one went out.")
+    retry_in_s: float | None
 
 
 class ActiveAlarms(_Shape):

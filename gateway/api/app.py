@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
 from gateway.api import schemas
-from gateway.api.access import Access
+from gateway.api.access import Access, user_name
 from gateway.api.accessroutes import access_router
 from gateway.api.answers import JSON
 from gateway.api.blocking import Blocking
+from gateway.api.codes import START_S
+from gateway.api.connectionroutes import connections_router
+from gateway.api.docspage import docs_router
 from gateway.api.guard import Guard
 from gateway.api.live import live_router
+from gateway.api.pages import pages_router
 from gateway.api.problems import Problem, unknown
-from gateway.api.routes import make_router
+from gateway.api.routes import errors_of, make_router
 from gateway.api.sessions import COOKIE
 from gateway.api.settings import ApiConfig
 from gateway.api.tail import Tails
@@ -43,9 +47,12 @@ class Api:
 
     def __init__(self, view: GatewayView, config: ApiConfig) -> None:
         """GatewayError where the token file cannot be used."""
-        access = Access(config)
+        self._config = config
+        self.access = access = Access(config)
         self.connections: Collection[object] = ()
         """All that are open; the server gives its own set."""
+        self.cut_off: Mapping[str, int] = {}
+        """Clients by why they were cut off; the server's own counts."""
         self._tails = Tails(view.hub)
         app = _Described(
             title="edge-gateway",
@@ -56,12 +63,25 @@ class Api:
             redirect_slashes=False,
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
-        app.include_router(make_router(view, self._tails, Blocking()))
-        app.include_router(access_router(view, access))
+        app.include_router(make_router(view, self._tails, Blocking(), lambda: self.cut_off))
+        app.include_router(access_router(view, access, config))
+        seen = connections_router(
+            view, lambda: self.connections, lambda: self.cut_off, errors_of(401, 403)
+        )
+        app.include_router(seen)
         app.include_router(live_router(view))
+        app.include_router(pages_router())
+        app.include_router(docs_router())
         _add_index(app, view)
         _add_error_answers(app)
         self._guard = Guard(app, config, access, view.audit)
+
+    def first_code(self) -> str | None:
+        """A sign-in code for who starts the gateway; None where tokens say who may do what."""
+        address = self._config.address
+        if address is None or not address.is_loopback or self.access.tokens is not None:
+            return None
+        return self.access.codes.give(user_name(os.getuid()), START_S)
 
     def stop(self) -> None:
         """End the endless answers; running ones may finish."""
@@ -105,7 +125,7 @@ class _Described(FastAPI):
 
 
 def _add_index(app: FastAPI, view: GatewayView) -> None:
-    @app.get("/", include_in_schema=False)
+    @app.get("/v1", include_in_schema=False)
     async def index() -> Response:
         name = html.escape(view.status()["gateway"]["name"])
         items = "".join(
@@ -135,16 +155,19 @@ def _add_error_answers(app: FastAPI) -> None:
             return _answer(unknown("path", request.url.path, _paths(app)))
         if error.status_code == 405:
             text = f"the method {request.method} is not allowed"
-            if "POST" in Headers(error.headers).get("allow", ""):
-                return _answer(Problem(405, text, "POST, without a body", {"allow": "POST"}))
-            allow = {"allow": "GET, HEAD"}
-            return _answer(Problem(405, text, "GET: this is only read", allow))
+            methods = {name.upper() for name in app.openapi()["paths"].get(request.url.path, ())}
+            methods |= {"GET"} if not methods else set()  # of what is not described: pages
+            methods |= {"HEAD"} if "GET" in methods else set()
+            allow = ", ".join(sorted(methods))
+            only_read = allow == "GET, HEAD"
+            expected = "GET: this is only read" if only_read else f"{allow}; see /docs"
+            return _answer(Problem(405, text, expected, {"allow": allow}))
         return _answer(Problem(error.status_code, str(error.detail), None, error.headers))
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        name, message = str(first["loc"][-1]), str(first["msg"])
+        name, message = str(first["loc"][:2][-1]), str(first["msg"])
         if first["type"] == "missing":
             return _answer(Problem(400, f"the parameter '{name}' is missing", f"?{name}=..."))
         text = f"the parameter '{name}' is wrong: '{first.get('input')}'"
@@ -159,7 +182,7 @@ def _add_error_answers(app: FastAPI) -> None:
 
 
 def _paths(app: FastAPI) -> list[str]:
-    return ["/", "/openapi.json", *app.openapi()["paths"]]
+    return ["/", "/docs", "/openapi.json", *app.openapi()["paths"]]
 
 
 def _answer(problem: Problem) -> Response:

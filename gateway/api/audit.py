@@ -28,7 +28,7 @@ MAX_CHARS = 500
 """Of each text; a `why` may be long, and is somebody else's words."""
 
 _COLUMNS = ("who", "via", "peer", "action", "about", "why", "ok", "error")
-_ABOUT = ("id", "device", "sink", "name")
+_ABOUT = ("id", "device", "sink", "notifier", "name")
 """Members of a body, or parameters, that say what an action is about."""
 
 

@@ -1,7 +1,8 @@
 """Bodies of requests that change something: small JSON objects, checked key by key.
 
 They must say that they are JSON: a form on a page of another site cannot, and what can is asked
-about first by the browser (a CORS preflight, which nobody answers here).
+about first by the browser (a CORS preflight, which nobody answers here). The guard looks at that
+and at their size before one is read, so the routes get whole bodies.
 """
 
 from __future__ import annotations
@@ -10,30 +11,76 @@ import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+import anyio
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.types import Receive
 
+from gateway.api.headers import RequestHeaders
 from gateway.api.problems import Problem
 
 MAX_BODY_BYTES = 16_384
+BODY_S = 10.0
+"""A body has to be there this long after its headers."""
 
 B = TypeVar("B", bound=BaseModel)
 
+_BODIES = ("POST",)
+_NO_BODY = "no body: parameters stand in the address"
+
+
+def body_size(method: str, headers: RequestHeaders) -> int:
+    """Bytes of the body that is to come. Problem where it may not come, or is not JSON."""
+    length = headers.one("content-length")
+    if headers.one("transfer-encoding"):
+        if method in _BODIES:
+            raise Problem(411, "a body of unknown length", "Content-Length")
+        raise Problem(413, "a request with a body", _NO_BODY)
+    if length in ("", "0"):
+        return 0
+    if method not in _BODIES:
+        raise Problem(413, "a request with a body", _NO_BODY)
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
+        raise Problem(413, "the body is too large", f"at most {MAX_BODY_BYTES} bytes")
+    media = headers.one("content-type").partition(";")[0].strip().lower()
+    if media != "application/json":
+        found = f"a body of type '{media}'" if media else "a body without a Content-Type"
+        raise Problem(415, found, "Content-Type: application/json")
+    return int(length)
+
+
+async def read_body(receive: Receive, size: int) -> bytes | None:
+    """The whole body; None where there is none. Problem where it does not come in time."""
+    if not size:
+        return None
+    body = b""
+    with anyio.move_on_after(BODY_S):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Problem(400, "the body broke off", f"{size} bytes")
+            body += bytes(message.get("body", b""))
+            if not message.get("more_body", False):
+                return body
+    raise Problem(408, f"the body did not come within {BODY_S:g} s", f"{size} bytes")
+
+
+def document_in(body: bytes | None) -> Any:
+    """What the body says, for those that note it; None where it says nothing."""
+    try:
+        return orjson.loads(body) if body else None
+    except orjson.JSONDecodeError:
+        return None  # the route says what it expected
+
 
 def body_of(shape: type[B]) -> Callable[[Request], Awaitable[B]]:
-    """A dependency: the request's body as this shape. Problem 400, 413 or 415 where it is none."""
+    """A dependency: the request's body as this shape. Problem 400 where it is none."""
 
     async def read(request: Request) -> B:
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != "application/json":
-            found = f"a body of type '{media}'" if media else "a body without a Content-Type"
-            raise Problem(415, found, "Content-Type: application/json")
-        raw = b""
-        async for part in request.stream():
-            raw += part
-            if len(raw) > MAX_BODY_BYTES:
-                raise Problem(413, "the body is too large", f"at most {MAX_BODY_BYTES} bytes")
+        raw = await request.body()
+        if not raw:
+            raise Problem(400, "the body is missing", _expected(shape))
         try:
             document = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -48,10 +95,10 @@ def body_of(shape: type[B]) -> Callable[[Request], Awaitable[B]]:
     return read
 
 
-def described(shape: type[BaseModel]) -> dict[str, Any]:
+def described(shape: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """How /openapi.json describes such a body (``openapi_extra``)."""
     content = {"application/json": {"schema": shape.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def _fault(error: ValidationError, shape: type[BaseModel]) -> Problem:

@@ -75,13 +75,18 @@ class Client:
         return json.loads(self._read(path, params, timeout_s))
 
     def post_json(
-        self, path: str, params: Params | None = None, *, timeout_s: float | None = None
+        self,
+        path: str,
+        params: Params | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> Any:
-        """Have something done, without a body; the JSON document that answers.
+        """Have something done, as the JSON ``body`` says; the JSON document that answers.
 
         Raises as `get_json`.
         """
-        return json.loads(self._read(path, params, timeout_s, "POST"))
+        return json.loads(self._read(path, params, timeout_s, "POST", body))
 
     def get_text(self, path: str, params: Params | None = None) -> str:
         """The text at that path, e.g. ``/metrics``. Raises as `get_json`."""
@@ -123,9 +128,15 @@ class Client:
             connection.close()
 
     def _read(
-        self, path: str, params: Params | None, timeout_s: float | None, method: str = "GET"
+        self,
+        path: str,
+        params: Params | None,
+        timeout_s: float | None,
+        method: str = "GET",
+        body: Mapping[str, Any] | None = None,
     ) -> bytes:
-        connection, response = self._open(path, params, timeout_s or self._timeout_s, method)
+        limit_s = timeout_s or self._timeout_s
+        connection, response = self._open(path, params, limit_s, method, body)
         try:
             return response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -135,7 +146,12 @@ class Client:
             connection.close()
 
     def _open(
-        self, path: str, params: Params | None, timeout_s: float, method: str = "GET"
+        self,
+        path: str,
+        params: Params | None,
+        timeout_s: float,
+        method: str = "GET",
+        body: Mapping[str, Any] | None = None,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         query = urlencode({k: v for k, v in (params or {}).items() if v is not None})
         connection: http.client.HTTPConnection
@@ -144,8 +160,13 @@ class Client:
         else:
             host, port = parse_listen(self._address)
             connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        headers, raw = self._headers, None
+        if body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+            raw = json.dumps(body, ensure_ascii=False).encode("utf-8")
         try:
-            connection.request(method, f"{path}?{query}" if query else path, headers=self._headers)
+            target = f"{path}?{query}" if query else path
+            connection.request(method, target, body=raw, headers=headers)
             response = connection.getresponse()
             if response.status >= 400:
                 raise RequestFailed(response.status, _message(response))

@@ -45,9 +45,9 @@ def add_control(
         openapi_extra=described(accessschemas.SwitchRequest),
     )
     async def disable(who: By, body: Body) -> Response:
-        """Stop asking a device, until it is enabled or its configuration changes.
+        """Stop asking a device until it is enabled again; its tags become BAD `disabled`.
 
-        Its tags become BAD `disabled`. A restart of the gateway does not enable it.
+        Neither a reload nor a restart of the gateway enables it.
         """
         return await switch(body, who, False)
 

@@ -8,19 +8,19 @@ is more than a question is noted (`gateway.api.audit`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 from email.utils import formatdate
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api import signin
 from gateway.api.access import Access, Caller, WrongToken, claimed_who, no_token, too_many
 from gateway.api.audit import AuditLog, Watched
+from gateway.api.bodies import body_size, document_in, read_body
 from gateway.api.headers import RequestHeaders
 from gateway.api.hosts import is_ip, name_in
 from gateway.api.problems import Problem
@@ -30,10 +30,6 @@ from gateway.api.tokens import PREFIX
 
 OPEN_PATH = "/healthz"
 """Tells nothing but that the process answers, so it asks for nothing."""
-
-MAX_BODY_BYTES = 16_384
-BODY_S = 10.0
-"""A body has to be there this long after its headers."""
 
 ACTIONS_PER_MINUTE = 60
 """Of one identity on TCP; on the Unix socket, where scripts work, ten times as many."""
@@ -53,9 +49,8 @@ HEADERS = [
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _QUESTIONS = ("GET", "HEAD", "OPTIONS")
-_BODIES = ("POST",)
-_CHECK_S = 5.0
-"""How often it is looked whether a WebSocket's token still holds, where it sends."""
+CHECK_S = 5.0
+"""How often it is looked whether a WebSocket's token still holds."""
 
 
 class Guard:
@@ -97,13 +92,15 @@ class Guard:
     async def _with_headers(self, send: Send, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             date = (b"date", formatdate(usegmt=True).encode("ascii"))
-            message = {**message, "headers": [*message["headers"], *self._headers, date]}
+            own = {name.lower() for name, _ in message["headers"]}  # pages.py lets files be kept
+            added = [header for header in self._headers if header[0] not in own]
+            message = {**message, "headers": [*message["headers"], *added, date]}
         await send(message)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = RequestHeaders(scope["headers"])
         try:
-            size = _body_size(scope["method"], headers)
+            size = body_size(scope["method"], headers)
             caller = self._admit(scope, headers)
         except Problem as problem:
             self._note_stranger(scope, problem)
@@ -113,8 +110,12 @@ class Guard:
         if scope["method"] in _QUESTIONS:
             await self._app(scope, receive, send)
             return
-        body = await _body(receive, size)
-        document = _document(body)
+        try:
+            body = await read_body(receive, size)
+        except Problem as problem:
+            self._note_stranger(scope, problem)
+            raise
+        document = document_in(body)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         watched = Watched(scope["method"], scope["path"], query, document)
         try:
@@ -123,9 +124,8 @@ class Guard:
         except Problem as problem:
             self._note(caller, watched, f"{problem.status} {problem.error}")
             raise
-        who = caller.who
         if caller.via == "socket":
-            who = scope["state"]["claimed_who"] or who
+            caller = caller._replace(who=scope["state"]["claimed_who"] or caller.who)
 
         async def replay() -> Message:
             nonlocal body
@@ -135,14 +135,25 @@ class Guard:
             body = None
             return message
 
+        is_noted = False
+
+        def note() -> None:
+            nonlocal is_noted
+            if not is_noted:
+                is_noted = True
+                # who has just signed in with a code is known only now
+                self._note(scope["state"].get("acted_as") or caller, watched, watched.error)
+
         async def watch(message: Message) -> None:
             watched.see(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                note()  # before the answer is out: who has it finds the action in the audit
             await send(message)
 
         try:
             await self._app(scope, replay, watch)
         finally:
-            self._note(caller._replace(who=who), watched, watched.error)
+            note()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, answer: Send) -> None:
         try:
@@ -153,22 +164,28 @@ class Guard:
         if caller.token is None:
             await self._app(scope, receive, answer)
             return
-        checked = anyio.current_time()
+        fault: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._end_with_token, caller, answer)
+            try:
+                await self._app(scope, receive, answer)
+            except Exception as error:
+                fault = error  # to be raised as it is, not in a group
+            group.cancel_scope.cancel()
+        if fault is not None:
+            raise fault
 
-        async def while_good(message: Message) -> None:
-            nonlocal checked
-            if anyio.current_time() - checked >= _CHECK_S:
-                checked = anyio.current_time()
-                if not self._access.is_good(caller):
-                    await send({"type": "websocket.close", "code": 1008, "reason": "signed out"})
-                    raise OSError("the token was revoked, or the session has ended")
-            await answer(message)
-
-        await self._app(scope, receive, while_good)
+    async def _end_with_token(self, caller: Caller, answer: Send) -> None:
+        """Close a WebSocket whose token was revoked, or whose session has ended."""
+        while self._access.is_good(caller):  # noqa: ASYNC110 - the file's change wakes nobody
+            await anyio.sleep(CHECK_S)
+        with contextlib.suppress(OSError, RuntimeError):  # it has just been closed
+            await answer({"type": "websocket.close", "code": 1008, "reason": "signed out"})
 
     def _admit(self, scope: Scope, headers: RequestHeaders) -> Caller:
         """Who asks, where that one may; Problem where not."""
-        if PREFIX.encode() in scope["query_string"] or PREFIX in scope["path"]:
+        query = unquote(scope["query_string"].decode("latin-1"))
+        if PREFIX in query or PREFIX in scope["path"]:
             raise Problem(
                 400,
                 "a token in the address, where logs and histories keep it: revoke it",
@@ -211,7 +228,7 @@ class Guard:
         self._audit.record(caller, watched.action, about=about, why=why, error=error)
 
     def _note_stranger(self, scope: Scope, problem: Problem) -> None:
-        """Note what was refused before it was an action: a wrong token, a page of another site."""
+        """Note what was refused before it was an action: by its headers, or for its body."""
         is_action = scope["method"] not in _QUESTIONS
         is_wrong_token = isinstance(problem, WrongToken)
         if problem.status == 429 or not (is_action or is_wrong_token):
@@ -235,53 +252,6 @@ class Guard:
             "its address, e.g. http://127.0.0.1:8080, or a name of api.hosts; "
             "with a token any name will do",
         )
-
-
-def _body_size(method: str, headers: RequestHeaders) -> int:
-    """Bytes of the body that is to come. Problem where it may not come, or is not JSON."""
-    length = headers.one("content-length")
-    if headers.one("transfer-encoding"):
-        if method in _BODIES:
-            raise Problem(411, "a body of unknown length", "Content-Length")
-        raise Problem(413, "a request with a body", _NO_BODY)
-    if length in ("", "0"):
-        return 0
-    if method not in _BODIES:
-        raise Problem(413, "a request with a body", _NO_BODY)
-    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY_BYTES:
-        raise Problem(413, "the body is too large", f"at most {MAX_BODY_BYTES} bytes")
-    media = headers.one("content-type").partition(";")[0].strip().lower()
-    if media != "application/json":
-        # which a form on a page of another site cannot say without asking first
-        found = f"a body of type '{media}'" if media else "a body without a Content-Type"
-        raise Problem(415, found, "Content-Type: application/json")
-    return int(length)
-
-
-_NO_BODY = "no body: parameters stand in the address"
-
-
-async def _body(receive: Receive, size: int) -> bytes | None:
-    """The whole body; None where there is none. Problem where it does not come in time."""
-    if not size:
-        return None
-    body = b""
-    with anyio.move_on_after(BODY_S):
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Problem(400, "the body broke off", f"{size} bytes")
-            body += message.get("body", b"")
-            if not message.get("more_body", False):
-                return body
-    raise Problem(408, f"the body did not come within {BODY_S:g} s", f"{size} bytes")
-
-
-def _document(body: bytes | None) -> Any:
-    try:
-        return orjson.loads(body) if body else None
-    except orjson.JSONDecodeError:
-        return None  # the route says what it expected
 
 
 def _check_origin(headers: RequestHeaders, host: str) -> None:

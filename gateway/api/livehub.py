@@ -1,18 +1,19 @@
 """Pushes rows to all clients of `/ws/live`: each row is encoded once, whoever listens.
 
-Clients that have chosen the same share a feed. A row that comes when its feed's last push is longer
-ago than its period goes out at once; otherwise it waits for the end of the period, and only the
-newest of each table goes. While nobody listens, nothing here runs and no row comes in.
+Clients that have chosen the same share a feed (`gateway.api.livefeed`). A row that comes when its
+table's last push is longer ago than the period goes out at once; otherwise the newest goes when the
+period is over. While nobody listens, nothing here runs and no row comes in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -20,8 +21,9 @@ import anyio.to_thread
 import orjson
 
 from gateway.api.livechoice import Choice
+from gateway.api.livefeed import NOTHING, Came, Feed, Listener, Rows
 from gateway.api.livetext import Pick, frame, values_frames
-from gateway.hub import Hub, Subscription
+from gateway.hub import Hub
 from gateway.model import Row, Table
 
 log = logging.getLogger("gateway.api")
@@ -30,30 +32,11 @@ MAX_HZ = 10.0
 MIN_HZ = 0.1
 STATUS_S = 1.0
 
-HISTORY_CELLS = 400_000
-"""Most values that wait for a client that wants every row: 40 rows of 10,000 tags."""
+MAX_ENCODED = 4096
+"""Texts of rows that are kept for others who want the same columns."""
 
 TURN_S = 0.0005
 """After so much work the others of the event loop have their turn."""
-
-
-class Listener(Protocol):
-    """A client as the hub sees it."""
-
-    seen: int
-    """The hub's count up to which it has all."""
-    missed: int
-    """Rows that it was too slow for and has not been told of yet."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether all that it was given is on its way."""
-
-    def hand(self, frames: list[bytes]) -> None:
-        """Take messages; they go out as the client reads them."""
-
-    def end(self) -> None:
-        """Close the connection: the gateway cannot go on."""
 
 
 class _Turns:
@@ -68,35 +51,6 @@ class _Turns:
             self._since = time.perf_counter()
 
 
-class _Rows(Subscription):
-    """Every row that a feed wants; the oldest go where it is too slow."""
-
-    def __init__(self) -> None:
-        super().__init__("live", HISTORY_CELLS, wake_at=1 << 30)
-
-
-class Feed:
-    """Clients that want the same at the same rate."""
-
-    def __init__(self, choice: Choice, period_s: float, rows: _Rows | None = None) -> None:
-        self.choice = choice
-        self.period_s = period_s
-        self.rows = rows
-        """Where every row is wanted; else only the newest."""
-        self.members: dict[Listener, None] = {}
-        self.picks: dict[Table, Pick | None] = {}
-        self.shaped: set[Table] = set()
-        """Where every row is wanted: the tables whose shape the client has."""
-        self.due = 0.0
-        self.pushed = -1
-
-    def pick(self, table: Table) -> Pick | None:
-        """The columns that it wants of a table."""
-        if table not in self.picks:
-            self.picks[table] = self.choice.pick(table)
-        return self.picks[table]
-
-
 class LiveHub:
     """All feeds over one hub of rows. `put` is called from any thread, all else in the loop."""
 
@@ -105,17 +59,16 @@ class LiveHub:
         self._hub = hub
         self._status = status
         self._lock = threading.Lock()
-        self._dirty: dict[Table, Row] = {}
-        self._is_armed = False
+        self._dirty: dict[Table, Came] = {}
+        self._is_awake = False
+        """Whether the loop will look by itself: those who publish need not wake it."""
         self._unwanted: set[Table] = set()
         self._queues: tuple[Feed, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._feeds: dict[object, Feed] = {}
         self._clients: dict[Listener, Feed | None] = {}
-        self._count = 0
-        self._newest: dict[Table, tuple[int, Row]] = {}
-        self._born: dict[Table, int] = {}
+        self._tables: dict[tuple[str, str], Table] = {}
         self._encoded: dict[tuple[Table, object], tuple[Row, bytes]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._told: tuple[float, bytes] | None = None
@@ -130,12 +83,13 @@ class LiveHub:
             if feed.rows is not None and feed.pick(row.table) is not None:
                 feed.rows.put(row)
         with self._lock:
-            self._dirty[row.table] = row
-            if self._is_armed:
+            self._dirty[row.table] = Came(row, time.monotonic())
+            if self._is_awake:
                 return
-            self._is_armed = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake.set)
+            self._is_awake = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all clients with it
+                self._loop.call_soon_threadsafe(self._wake.set)
 
     # -- clients ------------------------------------------------------------------------------
 
@@ -150,6 +104,7 @@ class LiveHub:
         if not self._tasks:
             self._loop = asyncio.get_running_loop()
             self._wake = asyncio.Event()
+            self._is_awake = False
             self._hub.attach(self)
             self._tasks = [self._loop.create_task(w) for w in (self._push(), self._tell())]
             for task in self._tasks:
@@ -160,21 +115,15 @@ class LiveHub:
     def choose(self, client: Listener, choice: Choice, max_hz: float, every_row: bool) -> None:
         """From now on it wants this; all of it is sent once, whatever it had before."""
         self._leave_feed(client)
-        client.seen = -1
         key = (choice, max_hz, client if every_row else None)
         feed = self._feeds.get(key)
         if choice and feed is None:
-            feed = Feed(choice, 1.0 / max_hz, _Rows() if every_row else None)
+            feed = Feed(choice, 1.0 / max_hz, Rows() if every_row else None)
             self._feeds[key] = feed
             self._rewire()
         self._clients[client] = feed if choice else None
         if choice and feed is not None:
-            feed.members[client] = None
-            feed.due = min(feed.due, time.monotonic())
-            for row in self._hub.latest.rows():
-                if row.table not in self._newest and feed.pick(row.table) is not None:
-                    with self._lock:
-                        self._dirty.setdefault(row.table, row)
+            feed.join(client, self._hub.latest.rows())
             self._wake.set()
 
     def leave(self, client: Listener) -> None:
@@ -185,13 +134,15 @@ class LiveHub:
             self._hub.unsubscribe(self)
             for task in self._tasks:
                 task.cancel()
-            self._tasks = []
-            self._dirty, self._newest, self._born, self._encoded = {}, {}, {}, {}
-            self._is_armed, self._told = False, None
+            self._tasks, self._told = [], None
+            self._dirty, self._tables, self._encoded = {}, {}, {}
 
-    def nudge(self) -> None:
+    def nudge(self, client: Listener) -> None:
         """A client that was slow can take more."""
-        self._wake.set()
+        feed = self._clients.get(client)
+        if feed is not None:
+            feed.is_late = True
+            self._wake.set()
 
     def _leave_feed(self, client: Listener) -> None:
         feed = self._clients.get(client)
@@ -205,17 +156,12 @@ class LiveHub:
         """Feeds have come or gone: see anew what is wanted."""
         self._queues = tuple(f for f in self._feeds.values() if f.rows is not None)
         self._unwanted = set()
-        for table in [t for t in self._newest if not self._is_wanted(t)]:
-            self._forget(table)
-
-    def _is_wanted(self, table: Table) -> bool:
-        return any(feed.pick(table) is not None for feed in self._feeds.values())
 
     def _forget(self, table: Table) -> None:
-        del self._newest[table], self._born[table]
+        self._tables.pop((table.device, table.key), None)
         self._encoded = {k: v for k, v in self._encoded.items() if k[0] is not table}
         for feed in self._feeds.values():
-            feed.picks.pop(table, None)
+            feed.forget(table)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -232,84 +178,81 @@ class LiveHub:
             self._wake.clear()
             self._collect()
             for feed in list(self._feeds.values()):
-                if feed.due <= time.monotonic():
+                wait_s = feed.wait_s(time.monotonic())
+                if wait_s is not None and wait_s <= 0.0:
                     await self._serve(feed)
 
     def _rest_s(self) -> float | None:
         """How long to wait although rows may have come; None: until one comes.
 
-        While every feed is within its period nobody need wake the loop: it wakes by itself.
+        While every feed rests between two pushes nobody need wake the loop: it wakes by itself.
         """
-        now = time.monotonic()
-        waits = [feed.due - now for feed in self._feeds.values()]
-        if waits and min(waits) > 0:
-            return min(waits)
+        now_s = time.monotonic()
+        feeds = self._feeds.values()
+        rest_s = min((f.rest_until_s - now_s for f in feeds if not f.hurries), default=0.0)
+        if rest_s > 0.0 and not any(f.hurries for f in feeds):
+            return rest_s
         with self._lock:
-            self._is_armed = bool(self._dirty)
-            if self._is_armed:
-                self._wake.set()
-        later = [wait for wait in waits if wait > 0]
-        return min(later) if later else None
+            self._is_awake = bool(self._dirty)
+        if self._is_awake:
+            return 0.0
+        return min((w for f in feeds if (w := f.wait_s(now_s)) is not None), default=None)
 
     def _collect(self) -> None:
         with self._lock:
             dirty, self._dirty = self._dirty, {}
-        self._count += 1
-        for table, row in dirty.items():
-            if table not in self._newest:
-                if not self._is_wanted(table):
-                    self._unwanted.add(table)
-                    continue
-                self._born[table] = self._count
-                name = (table.device, table.key)
-                for old in [t for t in self._newest if (t.device, t.key) == name]:
-                    self._forget(old)  # a reload has given the table a new shape
-            self._newest[table] = (self._count, row)
+        for table, came in dirty.items():
+            if not any(feed.pick(table) is not None for feed in self._feeds.values()):
+                self._unwanted.add(table)
+                continue
+            known = self._tables.setdefault((table.device, table.key), table)
+            if known is not table:  # a reload has given the table a new shape
+                self._forget(known)
+                self._tables[table.device, table.key] = table
+            for feed in self._feeds.values():
+                feed.take(came)
 
     async def _serve(self, feed: Feed) -> None:
         """Push what has changed to those who can take it."""
         turns = _Turns()
-        until, made = self._count, dict[int, list[bytes]]()
         if feed.rows is not None:
             await self._serve_every_row(feed, turns)
             return
-        changed = 0
+        due = feed.begin(time.monotonic())
+        push, made = feed.push, dict[int, tuple[list[bytes], int]]()
         for client in list(feed.members):
+            seen = client.seen
+            if seen >= push:
+                continue
             if not client.is_ready:
-                changed = changed or sum(1 for _ in self._since(feed, feed.pushed))
-                client.missed += changed
+                client.missed += len(due) if seen != NOTHING else 0
                 continue
-            if client.seen >= until:
-                continue
-            since = client.seen
-            if since not in made:
-                made[since] = await self._compose(feed, since, turns)
-            if client not in feed.members or client.seen != since:
+            if seen not in made:
+                made[seen] = await self._compose(feed, seen, due, turns)
+            if client not in feed.members or client.seen != seen:
                 continue  # it chose anew, or left, while others had their turn
-            client.seen = until
-            frames = made[since]
-            if client.missed and frames:
-                frames = frames + values_frames((), client.missed)
-                client.missed = 0
+            client.seen = push
+            frames, late = made[seen]
+            missed = max(0, client.missed - late)
+            client.missed = 0
+            client.dropped += missed
+            if missed:
+                frames = frames + values_frames((), missed)
             if frames:
                 client.hand(frames)
                 await turns.take()
-        feed.pushed = until
-        if changed or any(made.values()):
-            feed.due = time.monotonic() + feed.period_s
 
-    def _since(self, feed: Feed, count: int) -> Iterable[tuple[Pick, Row]]:
-        for table, (at, row) in self._newest.items():
-            if at > count and (pick := feed.pick(table)) is not None:
-                yield pick, row
-
-    async def _compose(self, feed: Feed, since: int, turns: _Turns) -> list[bytes]:
-        shapes, rows = list[bytes](), list[bytes]()
-        for pick, row in list(self._since(feed, since)):
-            if self._born.get(pick.table, since) > since:
+    async def _compose(
+        self, feed: Feed, seen: int, due: set[Table], turns: _Turns
+    ) -> tuple[list[bytes], int]:
+        """Messages with what a client lacks, and how many of the rows were in earlier pushes."""
+        shapes, rows, late = list[bytes](), list[bytes](), 0
+        for pick, row, is_new in list(feed.lacks(seen, due)):
+            late += pick.table not in due
+            if is_new:
                 shapes.append(frame(pick.shape()))
             rows.append(await self._encode(pick, row, turns))
-        return shapes + values_frames(rows)
+        return shapes + values_frames(rows), late
 
     async def _encode(self, pick: Pick, row: Row, turns: _Turns) -> bytes:
         key = (pick.table, None if pick.is_whole else pick.columns)
@@ -321,8 +264,9 @@ class LiveHub:
             pieces.append(piece)
             await turns.take()
         text = b"".join(pieces)
-        if pick.table in self._newest:
-            self._encoded[key] = (row, text)
+        if len(self._encoded) >= MAX_ENCODED:
+            self._encoded = {}
+        self._encoded[key] = (row, text)
         return text
 
     async def _serve_every_row(self, feed: Feed, turns: _Turns) -> None:
@@ -333,21 +277,23 @@ class LiveHub:
         client.missed += sum(d.rows for d in feed.rows.take_dropped())
         if not rows:
             return
+        feed.rest_until_s = time.monotonic() + feed.period_s
         frames, texts = list[bytes](), list[bytes]()
         for row in rows:
             if (pick := feed.pick(row.table)) is None:
                 continue
-            if row.table not in feed.shaped:
-                feed.shaped.add(row.table)
+            is_new = row.table not in feed.told
+            if not feed.is_news(row):
+                continue
+            if is_new:
                 frames += values_frames(texts)  # what came before the new shape has the old one
                 frames.append(frame(pick.shape()))
                 texts = []
             texts.append(await self._encode(pick, row, turns))
         if client in feed.members:
-            client.seen = self._count
             client.hand(frames + values_frames(texts, client.missed))
+            client.dropped += client.missed
             client.missed = 0
-            feed.due = time.monotonic() + feed.period_s
 
     # -- the status ---------------------------------------------------------------------------
 
@@ -362,8 +308,8 @@ class LiveHub:
                     client.hand([told])
                     await turns.take()
             latest = self._hub.latest
-            for table in [t for t in self._newest if latest.get(t) is None]:
+            for table in [t for t in self._tables.values() if latest.get(t) is None]:
                 self._forget(table)  # its device is not configured any more
-            for table in [t for t in self._unwanted if latest.get(t) is None]:
-                self._unwanted.discard(table)
+            self._encoded = {k: v for k, v in self._encoded.items() if latest.get(k[0]) is v[0]}
+            self._unwanted = {t for t in self._unwanted if latest.get(t) is not None}
             await anyio.sleep(STATUS_S)

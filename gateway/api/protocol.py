@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from collections import Counter
+from typing import Any, Literal, TypeAlias, get_args
 
 import h11
 from starlette.types import Scope
@@ -12,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from gateway.api.connections import Counted
+from gateway.api.sockets import peer_uid
 
 MAX_CONNECTIONS = 200
 """On TCP, and as many again on the Unix socket: neither can lock out the other."""
@@ -29,6 +31,11 @@ _BUSY = b'{"error":"too many connections","expected":"try again, or close idle c
 _INVALID = b'{"error":"not a valid HTTP request","expected":"HTTP/1.1, headers below 16 KiB"}'
 
 
+Why: TypeAlias = Literal["made_way", "refused", "no_request", "not_reading"]
+"""Why a client was cut off: the oldest idle one of too many, a new one where none is idle, one
+without a request in time, one that reads nothing."""
+
+
 class Connections(ServerState):
     """All connections of a server, each kind in the order in which they came."""
 
@@ -36,6 +43,12 @@ class Connections(ServerState):
         super().__init__()
         self.local: dict[Counted, None] = {}
         self.remote: dict[Counted, None] = {}
+        self.cut_off: Counter[str] = Counter(dict.fromkeys(get_args(Why), 0))
+        """Clients by why they were cut off, since the start."""
+
+    def count(self, why: Why) -> None:
+        """A client is cut off."""
+        self.cut_off[why] += 1
 
 
 class LimitedProtocol(H11Protocol, Counted):
@@ -55,17 +68,21 @@ class LimitedProtocol(H11Protocol, Counted):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, make room for it, and start waiting for its request."""
         super().connection_made(transport)
-        self.begin(is_local=transport.get_extra_info("socket").family == socket.AF_UNIX)
-        self.app_state = {"is_local": self.is_local}
-        self._request_timer = self.loop.call_later(REQUEST_S, transport.abort)
+        connected = transport.get_extra_info("socket")
+        self.begin(is_local=connected.family == socket.AF_UNIX)
+        self.app_state = {"is_local": self.is_local, "peer_uid": peer_uid(connected)}
+        self._request_timer = self.loop.call_later(REQUEST_S, self._cut_off, "no_request")
         assert isinstance(self.server_state, Connections)  # noqa: S101
+        self._count = self.server_state.count
         self._alike = self.server_state.local if self.is_local else self.server_state.remote
         self._alike[self] = None
         if len(self._alike) > MAX_CONNECTIONS:
             oldest_idle = next((c for c in self._alike if c.is_idle and c is not self), None)
             if oldest_idle is not None:
+                self._count("made_way")
                 oldest_idle.abort()
             else:
+                self._count("refused")
                 self._answer(503, _BUSY)
 
     @property
@@ -92,7 +109,7 @@ class LimitedProtocol(H11Protocol, Counted):
         if not self.is_idle or self.transport.is_closing():
             self._expect_no_request()
         elif self._request_timer is None and self.timeout_keep_alive_task is None:
-            self._request_timer = self.loop.call_later(REQUEST_S, self.transport.abort)
+            self._request_timer = self.loop.call_later(REQUEST_S, self._cut_off, "no_request")
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """From now on it is a WebSocket, with a protocol of its own that goes on from here."""
@@ -148,7 +165,11 @@ class LimitedProtocol(H11Protocol, Counted):
 
     def _watch_for_stall(self) -> None:
         if self._stall_timer is None:
-            self._stall_timer = self.loop.call_later(STALL_S, self.transport.abort)
+            self._stall_timer = self.loop.call_later(STALL_S, self._cut_off, "not_reading")
+
+    def _cut_off(self, why: Why) -> None:
+        self._count(why)
+        self.transport.abort()
 
     def _answer(self, status: int, body: bytes) -> None:
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

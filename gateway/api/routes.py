@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
+import anyio.to_thread
+import orjson
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import PlainTextResponse, Response
 
 from gateway.api import metrics, schemas
 from gateway.api.alarms import add_alarms
-from gateway.api.answers import ValuesAnswer, json_answer, only, values_now
+from gateway.api.answers import JSON, ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
 from gateway.api.config import add_config
+from gateway.api.history import add_history
 from gateway.api.letters import add_letters
 from gateway.api.losses import add_losses
 from gateway.api.noanswer import no_answer
 from gateway.api.problems import Problem, unknown
 from gateway.api.snapshot import add_snapshot
 from gateway.api.tail import Tails
-from gateway.api.times import EXPECTED, parse_time
 from gateway.api.view import GatewayView
 from gateway.api.waveforms import add_waveforms
 from gateway.driver import Driver
-from gateway.errors import AddressRefused, DeviceUnavailable, GatewayError, SinkUnavailable
+from gateway.errors import AddressRefused, GatewayError
 from gateway.model import Table
-
-MIN_POINTS = 6
-MAX_POINTS = 10_000
 
 Device = Annotated[str, Query(description="A device of the configuration.", min_length=1)]
 AnyDevice = Annotated[str | None, Query(description="Only this device.", min_length=1)]
@@ -36,61 +35,57 @@ AnyTable = Annotated[
     str | None,
     Query(description="Only this table: its key, such as electricity.meter, or its name."),
 ]
-Tag = Annotated[
-    str,
-    Query(
-        description="A tag; table:tag where several tables have it, e.g. electricity.meter:Pt.",
-        min_length=1,
-    ),
-]
-From = Annotated[str, Query(alias="from", description=f"First time: {EXPECTED}.")]
-To = Annotated[str, Query(description=f"Last time: {EXPECTED}.")]
-Points = Annotated[
-    int,
-    Query(
-        ge=MIN_POINTS, le=MAX_POINTS, description="Decimated to at most this many points (min/max)."
-    ),
-]
 ProbeAddress = Annotated[
     str, Query(description="An address in the driver's notation.", min_length=1, max_length=200)
 ]
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Descriptions of 400 and of these."""
     texts = {
         400: "A parameter is wrong.",
         401: "The token is missing or wrong (TCP only).",
         403: "Asked by a page of another site, or under a foreign name (TCP only).",
         404: "There is no such device, table or tag.",
         409: "The machine refuses the address.",
+        413: "The body is too large.",
+        415: "The body does not say that it is JSON.",
+        429: "Too many wrong tokens or actions; Retry-After says when to try again (TCP only).",
         503: "It cannot be answered now; the text says why.",
     }
     # not by "model": that would take the media type of the good answer
     content = {"application/json": {"schema": schemas.reference(schemas.ErrorBody)}}
-    return {s: {"description": texts[s], "content": content} for s in (400, *statuses)}
+    more = (429,) if 401 in statuses else ()  # whoever presents wrong tokens is told to wait
+    return {s: {"description": texts[s], "content": content} for s in (400, *statuses, *more)}
 
 
-def make_router(view: GatewayView, tails: Tails, blocking: Blocking) -> APIRouter:
+def make_router(
+    view: GatewayView,
+    tails: Tails,
+    blocking: Blocking,
+    cut_off: Callable[[], Mapping[str, int]] = dict,
+) -> APIRouter:
     """All routes over one gateway."""
     router = APIRouter()
-    _health(router, view)
+    _health(router, view, cut_off)
     _values(router, view, tails)
     _questions(router, view, blocking)
-    add_losses(router, view, blocking, _errors(401, 403, 503))
-    add_letters(router, view, blocking, _errors(401, 403, 404, 503))
-    add_snapshot(router, view, blocking, _errors(401, 403, 404, 503))
-    add_config(router, view, _errors(401, 403))
-    add_waveforms(router, view, blocking, _errors(401, 403, 404, 503))
-    add_alarms(router, view, blocking, _errors(401, 403, 404, 503))
+    add_history(router, view, blocking, errors_of(401, 403, 404, 503))
+    add_losses(router, view, blocking, errors_of(401, 403, 503))
+    add_letters(router, view, blocking, errors_of(401, 403, 404, 503))
+    add_snapshot(router, view, blocking, errors_of(401, 403, 404, 503))
+    add_config(router, view, errors_of(401, 403))
+    add_waveforms(router, view, blocking, errors_of(401, 403, 404, 503))
+    add_alarms(router, view, blocking, errors_of(401, 403, 404, 503))
     return router
 
 
-def _health(router: APIRouter, view: GatewayView) -> None:
+def _health(router: APIRouter, view: GatewayView, cut_off: Callable[[], Mapping[str, int]]) -> None:
     @router.get(
         "/healthz",
         dependencies=[Depends(only())],
         response_model=schemas.Alive,
-        responses=_errors(),
+        responses=errors_of(),
     )
     async def healthz() -> Response:
         """Whether the process answers. Says nothing about the machines; asks for no token."""
@@ -100,7 +95,7 @@ def _health(router: APIRouter, view: GatewayView) -> None:
         "/readyz",
         dependencies=[Depends(only())],
         response_model=schemas.Ready,
-        responses=_errors(401, 403, 503),
+        responses=errors_of(401, 403, 503),
     )
     async def readyz() -> Response:
         """Whether data flows; 503 with the reason where it does not."""
@@ -113,18 +108,18 @@ def _health(router: APIRouter, view: GatewayView) -> None:
         "/metrics",
         dependencies=[Depends(only())],
         response_class=PlainTextResponse,
-        responses={200: {"description": metrics.CONTENT_TYPE}, **_errors(401, 403)},
+        responses={200: {"description": metrics.CONTENT_TYPE}, **errors_of(401, 403)},
     )
     async def prometheus() -> Response:
         """The status in Prometheus' text format, version 0.0.4."""
-        text = metrics.render(view.status(), view.ready()[0])
+        text = metrics.render(view.status(), view.ready()[0], cut_off())
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
 
     @router.get(
         "/v1/status",
         dependencies=[Depends(only())],
         response_model=schemas.StatusDocument,
-        responses=_errors(401, 403),
+        responses=errors_of(401, 403),
     )
     async def status() -> Response:
         """How everything is: devices, sinks, losses, clock, and the problems in words."""
@@ -136,19 +131,20 @@ def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:
         "/v1/devices",
         dependencies=[Depends(only())],
         response_model=schemas.Devices,
-        responses=_errors(401, 403),
+        responses=errors_of(401, 403),
     )
     async def devices() -> Response:
         """All devices with their groups, tables, tags and units."""
         states = view.status()["devices"]
-        found = [_shape(n, d, states.get(n, {})) for n, d in view.devices().items()]
-        return json_answer({"devices": found})
+        shown = [(n, d, states.get(n, {})) for n, d in view.devices().items()]
+        body = await anyio.to_thread.run_sync(_devices_body, shown)  # 1 ms for 1,000 tags
+        return Response(body, media_type=JSON)
 
     @router.get(
         "/v1/latest",
         dependencies=[Depends(only("device", "table"))],
         response_model=schemas.Latest,
-        responses=_errors(401, 403, 404),
+        responses=errors_of(401, 403, 404),
     )
     async def latest(device: AnyDevice = None, table: AnyTable = None) -> Response:
         """The newest value of each tag, with unit, quality, reason and time."""
@@ -166,7 +162,7 @@ def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:
                 "are a heartbeat. A client that stops reading is cut off.",
                 "content": {"application/x-ndjson": {"schema": schemas.TAIL_LINE}},
             },
-            **_errors(401, 403, 404, 503),
+            **errors_of(401, 403, 404, 503),
         },
     )
     async def tail(device: AnyDevice = None, table: AnyTable = None) -> Response:
@@ -180,7 +176,7 @@ def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None
         "/v1/read",
         dependencies=[Depends(only("device"))],
         response_model=schemas.ReadResult,
-        responses=_errors(401, 403, 404, 503),
+        responses=errors_of(401, 403, 404, 503),
     )
     async def read(device: Device) -> Response:
         """Read all groups of a device once, between two polls."""
@@ -196,7 +192,7 @@ def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None
         "/v1/probe",
         dependencies=[Depends(only("device", "address"))],
         response_model=schemas.ProbeResult,
-        responses=_errors(401, 403, 404, 409, 503),
+        responses=errors_of(401, 403, 404, 409, 503),
     )
     async def probe(device: Device, address: ProbeAddress) -> Response:
         """Read one address once: its bytes, and what they are under several types and orders."""
@@ -220,58 +216,6 @@ def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None
                 "readings": readings,
             }
         )
-
-    @router.get(
-        "/v1/history",
-        dependencies=[Depends(only("device", "tag", "from", "to", "max_points"))],
-        response_model=schemas.History,
-        responses=_errors(401, 403, 404, 503),
-    )
-    async def history(
-        device: Device, tag: Tag, from_: From = "-1h", to: To = "now", max_points: Points = 1000
-    ) -> Response:
-        """What the embedded historian has of one tag, decimated by minimum and maximum."""
-        now_ns = time.time_ns()
-        from_ns, to_ns = _time("from", from_, now_ns), _time("to", to, now_ns)
-        if from_ns >= to_ns:
-            raise Problem(400, f"'from' ({from_}) is not before 'to' ({to})", "from < to")
-        body = await blocking.call(
-            "the historian", _history, view, device, tag, from_ns, to_ns, max_points
-        )
-        return json_answer(body)
-
-
-def _history(
-    view: GatewayView, device: str, tag: str, from_ns: int, to_ns: int, max_points: int
-) -> dict[str, Any]:
-    try:
-        found = view.history(device, tag, from_ns, to_ns, max_points)
-    except (SinkUnavailable, DeviceUnavailable) as error:
-        raise Problem(503, f"the historian: {error}", "try again; the status says more") from error
-    except GatewayError as error:
-        what, _, expected = str(error).partition("; ")
-        raise Problem(404, what, expected or None) from error
-    if found is None:
-        raise Problem(404, "this gateway keeps no history", "a sink of type sqlite")
-    return {
-        "device": device,
-        "table": found.table,
-        "tag": tag,
-        "unit": found.unit,
-        "resolution": found.resolution,
-        "truncated": found.truncated,
-        "decimated": found.decimated,
-        "from_ns": from_ns,
-        "to_ns": to_ns,
-        "points": [list(point) for point in found.points],
-    }
-
-
-def _time(name: str, text: str, now_ns: int) -> int:
-    try:
-        return parse_time(text, now_ns)
-    except (ValueError, ArithmeticError) as error:
-        raise Problem(400, f"'{name}' is no time: '{text}'", EXPECTED) from error
 
 
 def _devices(view: GatewayView) -> set[str]:
@@ -303,6 +247,11 @@ def _check_names(view: GatewayView, device: str | None, table: str | None) -> No
         names = {n for t in _tables(view, device) for n in (t.key, t.name)}
         if table not in names:
             raise unknown("table", table, names)
+
+
+def _devices_body(shown: list[tuple[str, Driver, dict[str, Any]]]) -> bytes:
+    pieces = [orjson.dumps(_shape(*each)) for each in shown]
+    return b'{"devices":[' + b",".join(pieces) + b"]}"
 
 
 def _shape(name: str, driver: Driver, status: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.api import alarmschemas
 
 
 class _Shape(BaseModel):
@@ -40,6 +42,8 @@ class GatewayFacts(_Shape):
     uptime_s: float
     config: str = Field(description="Path of the configuration.")
     state_dir: str
+    cpu_s: float = Field(description="CPU time that the process has used, in seconds.")
+    threads: int
 
 
 class Spread(_Shape):
@@ -75,7 +79,8 @@ class DeviceStatus(_Shape):
     state: Literal["connecting", "good", "degraded", "lost", "disabled"]
     reason: str | None
     since_s: float | None = Field(description="Seconds since it came into this state.")
-    endpoint: str | None
+    endpoint: str | None = Field(description="Address; empty where there is none.")
+    connects: int = Field(description="Connections that were made.")
     polls: int
     errors: int
     late_ticks: int
@@ -89,9 +94,13 @@ class DeviceStatus(_Shape):
 
 
 class SinkStatus(_Shape):
-    """One sink and what waits for it."""
+    """One sink and what waits for it; and more, by its type: where it stores, and how much."""
 
     type: str
+    rows_unchanged: int = Field(
+        0, description="Rows that a dead band left out: nothing in them had changed."
+    )
+    faults: int = Field(0, description="Failures of the writer itself, which are bugs.")
     state: Literal["good", "retrying", "blocked"]
     error: str | None
     rows_accepted: int
@@ -113,6 +122,22 @@ class SinkStatus(_Shape):
     )
 
 
+class Clock(_Shape):
+    """The clock of the gateway's PC."""
+
+    synchronised: bool | None = Field(description="By NTP or PTP; null: that cannot be told.")
+
+
+class ReloadStatus(_Shape):
+    """How the last reload of the configuration went."""
+
+    count: int = Field(description="Reloads since the start.")
+    ok: bool
+    changes: list[str]
+    faults: list[str] = Field(description="As `gateway check` prints them.")
+    took_s: float | None = Field(None, description="Left out before the first.")
+
+
 class StatusDocument(_Shape):
     """How everything is, at one moment."""
 
@@ -121,8 +146,13 @@ class StatusDocument(_Shape):
     problems: list[str]
     devices: dict[str, DeviceStatus]
     sinks: dict[str, SinkStatus]
+    alarms: alarmschemas.AlarmStatus
+    notifiers: dict[str, alarmschemas.NotifierStatus] = Field(
+        description="Those who are told of alarms, by name."
+    )
     losses: dict[str, int] = Field(description="Rows lost since the start, by cause.")
-    clock: dict[str, Any]
+    clock: Clock
+    reload: ReloadStatus | None = Field(description="The last reload; null: none can be done.")
 
 
 class TagValue(_Shape):
@@ -174,6 +204,9 @@ class ProbeResult(_Shape):
     readings: list[Reading]
 
 
+HistoryPoint = Annotated[list[bool | int | float | str | None], Field(min_length=3, max_length=3)]
+
+
 class History(_Shape):
     """Points of one tag, oldest first."""
 
@@ -190,9 +223,17 @@ class History(_Shape):
     )
     from_ns: int
     to_ns: int
-    points: list[tuple[int, bool | int | float | str | None, str]] = Field(
+    points: list[HistoryPoint] = Field(
         description="[time_ns, value, quality] of each point; quality as in BAD:timeout."
     )
+
+
+class Trends(_Shape):
+    """Points of several tags, in the order in which they were asked for."""
+
+    from_ns: int
+    to_ns: int
+    series: list[History]
 
 
 class ColumnShape(_Shape):
@@ -247,6 +288,26 @@ TAIL_LINE = {"oneOf": [reference(TagValue), reference(Dropped)]}
 
 ONLY_REFERRED: tuple[type[BaseModel], ...] = (ErrorBody, Dropped)
 """Shapes that no route returns as its whole answer."""
+
+
+class FeatureValue(_Shape):
+    """One feature of one window."""
+
+    tag: str = Field(description="Its name, e.g. velocity_rms; zone and state are texts.")
+    value: bool | int | float | str | None = Field(description="null where it is BAD.")
+    unit: str | None
+    quality: Literal["GOOD", "UNCERTAIN", "BAD"]
+    reason: str | None = Field(description="Why it is not GOOD.")
+
+
+class Features(_Shape):
+    """The newest features of one channel."""
+
+    device: str
+    channel: str
+    table: str = Field(description="Key of the table that has their history.")
+    time_ns: int = Field(description="Time of the window's last sample, ns since 1970 UTC.")
+    features: list[FeatureValue]
 
 
 class Waveform(_Shape):

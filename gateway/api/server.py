@@ -23,6 +23,7 @@ from gateway.api.protocol import (
 )
 from gateway.api.settings import ApiConfig
 from gateway.api.sockets import BACKLOG, Listeners, inherited_sockets
+from gateway.api.tls import Tls
 from gateway.api.wsprotocol import MAX_MESSAGE_BYTES, PING_S, PONG_S, LimitedWebSocket
 
 log = logging.getLogger("gateway.api")
@@ -37,15 +38,22 @@ ACCEPTED_AT_ONCE = 32
 that come after it make the oldest go. Three times as many are on their way in or out at most."""
 
 
+HANDSHAKE_S = 5.0
+"""Longest that a TLS handshake may take; until it is done nothing counts the connection."""
+
+
 class _Quiet(uvicorn.Server):
     """uvicorn's server without its 10 wake-ups a second, its signal handlers and its exit calls.
 
     The Date header, for which uvicorn wakes up, is set by `gateway.api.guard` on each answer.
     """
 
-    def __init__(self, config: uvicorn.Config, stop: anyio.Event) -> None:
+    server_state: Connections
+
+    def __init__(self, config: uvicorn.Config, stop: anyio.Event, tls: Tls | None) -> None:
         super().__init__(config)
         self.server_state = Connections()
+        self._tls = tls
         self._stop = stop
         self.began: anyio.Event = anyio.Event()
 
@@ -53,6 +61,26 @@ class _Quiet(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """The daemon has the signals."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; uvicorn would do it alike on all, but only TCP has TLS."""
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for sock in sockets or ():
+            tls = None if sock.family == socket.AF_UNIX else self._tls
+            server = await loop.create_server(
+                self._protocol,
+                sock=sock,
+                ssl=None if tls is None else tls.context,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
+                ssl_shutdown_timeout=None if tls is None else HANDSHAKE_S,
+                backlog=self.config.backlog,
+            )
+            self.servers.append(server)
+        self.started = True
+
+    def _protocol(self) -> LimitedProtocol:
+        return LimitedProtocol(self.config, self.server_state, {})
 
     async def main_loop(self) -> None:
         """Sleep until the end."""
@@ -112,9 +140,11 @@ class Server:
         """Serve until ``stop``; started (for a task group's ``start``) once clients can connect.
 
         Raises:
-            GatewayError: an address cannot be listened on; says which, why and what to do.
+            GatewayError: an address cannot be listened on, or the certificate cannot be used; says
+                which, why and what to do.
         """
         given = inherited_sockets() if self._inherited is None else self._inherited
+        tls = None if self._api.tls is None else Tls(self._api.tls)
         self._listeners = Listeners(self._api, given)
         config = uvicorn.Config(
             self._app,
@@ -136,11 +166,14 @@ class Server:
             timeout_keep_alive=KEEP_ALIVE_S,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )
-        server = _Quiet(config, stop)
+        server = _Quiet(config, stop, tls)
         self._app.connections = server.server_state.connections
+        self._app.cut_off = server.server_state.cut_off
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, list(self._listeners.sockets))
+                if tls is not None:
+                    group.start_soon(tls.watch)
                 await server.began.wait()
                 for listening in self._listeners.sockets:
                     listening.listen(BACKLOG)  # asyncio has set it to what it accepts at once
@@ -148,6 +181,8 @@ class Server:
                 log.info("listening", extra={"at": ", ".join(self.endpoints)})
                 await stop.wait()
                 self._app.stop()
+                if tls is not None:
+                    tls.stop()
         finally:
             server.cut_off()
             self._listeners.close()

@@ -1,7 +1,7 @@
 """Sessions of the live page: a cookie in the place of a token that a page would have to keep.
 
 In memory only: after a restart everybody signs in again. A session is worth what its token is: it
-ends with it, and has its role.
+ends with it, and has its role. One that began with a sign-in code has no token in the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.api.tokens import Token
+from gateway.api.tokens import Token, today
 
 COOKIE = "gateway_session"
 LIFE_S = 12 * 3600
@@ -28,6 +28,7 @@ class Session(NamedTuple):
     token: Token
     ends: float
     expires_ns: int
+    by_code: bool = False
 
 
 class Sessions:
@@ -49,9 +50,18 @@ class Sessions:
 
     def begin(self, token: Token) -> tuple[str, Session]:
         """The value of a new cookie, and its session."""
+        return self._begin(token, by_code=False)
+
+    def begin_by_code(self, who: str) -> tuple[str, Session]:
+        """The same for somebody who had a code: an operator, until the session ends."""
+        digest = secrets.token_bytes(32)  # of no token
+        return self._begin(Token(who, "operator", digest, today(), None), by_code=True)
+
+    def _begin(self, token: Token, *, by_code: bool) -> tuple[str, Session]:
         value = secrets.token_urlsafe(32)
         now = self._clock()
-        session = Session(token, now + LIFE_S, self._now_ns() + LIFE_S * 1_000_000_000)
+        expires_ns = self._now_ns() + LIFE_S * 1_000_000_000
+        session = Session(token, now + LIFE_S, expires_ns, by_code)
         with self._lock:
             self._known = {k: s for k, s in self._known.items() if s.ends > now}
             same = [k for k, s in self._known.items() if s.token.digest == token.digest]

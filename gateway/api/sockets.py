@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import struct
+from asyncio.trsock import TransportSocket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def inherited_sockets() -> list[socket.socket]:
     return found
 
 
-def peer_uid(connected: socket.socket) -> int | None:
+def peer_uid(connected: socket.socket | TransportSocket) -> int | None:
     """The user that has connected to a Unix socket, by SO_PEERCRED; None on TCP."""
     if connected.family != socket.AF_UNIX:
         return None

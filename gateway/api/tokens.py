@@ -97,7 +97,7 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
                 mode = stat.S_IMODE(about.st_mode)
                 raise GatewayError(
                     f"{path}: others may read or change it (mode {mode:04o}); "
-                    f"run `chmod 0600 {path}`"
+                    f"run `chmod o-rwx,g-w {path}`"
                 )
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
@@ -185,10 +185,10 @@ def changing(path: Path) -> Iterator[None]:
 
 
 def write_tokens(path: Path, tokens: Sequence[Token]) -> None:
-    """Write the file anew, mode 0600, whole or not at all; GatewayError where that fails.
+    """Write the file anew, whole or not at all; GatewayError where that fails.
 
-    The owner stays; a new file belongs to the owner of its folder where root makes it, so that the
-    service can read what root has added.
+    Only its owner may read it. Where root writes it, owner and group stay, or are at first those of
+    its folder, and the group may read it: so the service can read what root has added.
     """
     lines = [
         f"{t.name}  {t.role}  sha256:{t.digest.hex()}  {t.created}  {t.expires or 'never'}\n"
@@ -204,6 +204,7 @@ def write_tokens(path: Path, tokens: Sequence[Token]) -> None:
                 os.fchmod(file.fileno(), 0o600)
                 if os.geteuid() == 0:
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                    os.fchmod(file.fileno(), 0o640)
                 os.fsync(file.fileno())
             Path(made).replace(path)
         except BaseException:

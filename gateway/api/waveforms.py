@@ -1,4 +1,4 @@
-"""A look at one channel of a stream: ``/v1/waveform``, ``/v1/spectrum`` and ``/v1/capture.npz``."""
+"""A look at one channel of a stream: its newest features, waveform, spectra, and a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from gateway.api import schemas
-from gateway.api.answers import json_answer, only
+from gateway.api.answers import JSON, json_answer, only, with_arrays
 from gateway.api.blocking import Blocking
-from gateway.api.problems import Problem
-from gateway.api.view import GatewayView
+from gateway.api.problems import Problem, unknown
+from gateway.api.view import GatewayView, WaveformResult
 from gateway.errors import DeviceUnavailable, GatewayError
+from gateway.rowjson import row_objects
 
 MAX_SAMPLES = 262_144
 """Most samples in a JSON document (2.5 MB); a capture takes more."""
@@ -34,6 +35,16 @@ def add_waveforms(
     names = ("device", "channel")
 
     @router.get(
+        "/v1/features",
+        dependencies=[Depends(only(*names))],
+        response_model=schemas.Features,
+        responses=errors,
+    )
+    async def features(device: Device, channel: Channel) -> Response:
+        """The newest features of a channel, as they went to the sinks."""
+        return json_answer(_features(view, device, channel))
+
+    @router.get(
         "/v1/waveform",
         dependencies=[Depends(only(*names, "seconds"))],
         response_model=schemas.Waveform,
@@ -41,21 +52,8 @@ def add_waveforms(
     )
     async def waveform(device: Device, channel: Channel, seconds: Seconds = None) -> Response:
         """The newest samples of a channel: the window that its features are computed of."""
-        found = await _ask(blocking, device, view.waveform, device, channel, seconds)
-        if len(found.samples) > MAX_SAMPLES:
-            what = f"{len(found.samples)} samples are too many for JSON"
-            raise Problem(400, what, "fewer seconds, or /v1/capture.npz")
-        return json_answer(
-            {
-                "device": found.device,
-                "channel": found.channel,
-                "unit": found.unit,
-                "rate_hz": found.rate_hz,
-                "time_ns": found.time_ns,
-                "samples": found.samples,
-                "setup": found.setup,
-            }
-        )
+        body = await _ask(blocking, device, _waveform, view, device, channel, seconds)
+        return Response(body, media_type=JSON)
 
     @router.get(
         "/v1/spectrum",
@@ -65,21 +63,8 @@ def add_waveforms(
     )
     async def spectrum(device: Device, channel: Channel) -> Response:
         """Spectrum and envelope spectrum of the newest window, and its features."""
-        found = await _ask(blocking, device, view.spectra, device, channel)
-        return json_answer(
-            {
-                "device": device,
-                "channel": channel,
-                "unit": found.waveform.unit,
-                "rate_hz": found.waveform.rate_hz,
-                "time_ns": found.waveform.time_ns,
-                "line_hz": found.line_hz,
-                "amplitude": found.amplitude,
-                "envelope": found.envelope,
-                "features": found.features,
-                "setup": found.waveform.setup,
-            }
-        )
+        body = await _ask(blocking, device, _spectrum, view, device, channel)
+        return Response(body, media_type=JSON)
 
     @router.get(
         "/v1/capture.npz",
@@ -101,9 +86,56 @@ def add_waveforms(
         return Response(body, media_type=NPZ, headers=headers)
 
 
+def _features(view: GatewayView, device: str, channel: str) -> dict[str, Any]:
+    driver = view.devices().get(device)
+    if driver is None:
+        raise unknown("device", device, view.devices())
+    tables = {t.channel: t for group in driver.groups for t in group.tables if t.channel}
+    table = tables.get(channel)
+    if table is None:
+        raise unknown(f"channel of {device} with features", channel, tables)
+    row = view.latest.get(table)
+    if row is None:
+        expected = "try again; its state may tell none, or no samples came yet"
+        raise Problem(503, f"device {device}: no features of '{channel}' now", expected)
+    kept = ("tag", "value", "unit", "quality", "reason")
+    return {
+        "device": device,
+        "channel": channel,
+        "table": table.key,
+        "time_ns": row.time_ns,
+        "features": [{key: tag[key] for key in kept} for tag in row_objects(row)],
+    }
+
+
+def _waveform(view: GatewayView, device: str, channel: str, seconds: float | None) -> bytes:
+    found = view.waveform(device, channel, seconds)
+    if len(found.samples) > MAX_SAMPLES:
+        what = f"{len(found.samples)} samples are too many for JSON"
+        raise Problem(400, what, "fewer seconds, or /v1/capture.npz")
+    return with_arrays(_about(found), {"samples": found.samples})
+
+
+def _spectrum(view: GatewayView, device: str, channel: str) -> bytes:
+    found = view.spectra(device, channel)
+    members = {**_about(found.waveform), "line_hz": found.line_hz, "features": found.features}
+    return with_arrays(members, {"amplitude": found.amplitude, "envelope": found.envelope})
+
+
+def _about(found: WaveformResult) -> dict[str, Any]:
+    return {
+        "device": found.device,
+        "channel": found.channel,
+        "unit": found.unit,
+        "rate_hz": found.rate_hz,
+        "time_ns": found.time_ns,
+        "setup": found.setup,
+    }
+
+
 async def _ask(blocking: Blocking, device: str, function: Any, *args: Any) -> Any:
     try:
-        return await blocking.call(f"device {device}", function, *args)
+        return await blocking.heavy(f"device {device}", function, *args)
     except DeviceUnavailable as error:
         raise Problem(503, f"device {device}: {error}", "try again; see the status") from error
     except GatewayError as error:

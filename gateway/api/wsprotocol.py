@@ -63,6 +63,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol, Counted):
         self._alike = state.local if self.is_local else state.remote
         self._alike[self] = None
         is_one_too_many = sum(c.kind == "ws" for c in self._alike) > MAX_WEBSOCKETS
+        if is_one_too_many:
+            state.count("refused")
         self.app_state = {**self.app_state, CONNECTION: self, FULL: is_one_too_many}
 
     @property
@@ -96,7 +98,12 @@ class LimitedWebSocket(WebSocketsSansIOProtocol, Counted):
         """The client does not read as fast as we send."""
         super().pause_writing()
         if self._stall_timer is None:
-            self._stall_timer = self.loop.call_later(protocol.STALL_S, self.transport.abort)
+            self._stall_timer = self.loop.call_later(protocol.STALL_S, self._cut_off)
+
+    def _cut_off(self) -> None:
+        assert isinstance(self._server_state, protocol.Connections)  # noqa: S101
+        self._server_state.count("not_reading")
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         """The client has read."""

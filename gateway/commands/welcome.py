@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 SHOWN_DEVICES = 12
 
 
-def welcome(plant: Plant, file: Path, *, invented: bool = False) -> str:
-    """The message, in plain words. ``invented``: the values are a mock's or a simulator's."""
+def welcome(plant: Plant, file: Path, *, invented: bool = False, code: str | None = None) -> str:
+    """The message, in plain words. ``invented``: the values are a mock's or a simulator's.
+
+    ``code`` signs in to the page, once.
+    """
     drivers = [d for d in plant.devices.values() if d.config.enabled]
     tags = sum(len(t.columns) for d in drivers for g in d.groups for t in g.tables)
     lines = [
@@ -37,6 +40,13 @@ def welcome(plant: Plant, file: Path, *, invented: bool = False) -> str:
     if invented and plant.sinks:
         lines.append("  INVENTED VALUES are stored there, as if the machines had sent them!")
     lines += ["", "It answers at", *_indented(aligned(_address_rows(plant)))]
+    if plant.api.address is not None and plant.api.address.is_loopback:
+        again = f"{typed_command()} sign-in --config {shlex.quote(str(file))}"
+        if code is None:
+            lines.append(f"  To acknowledge alarms in the page, sign in with a code: {again}")
+        else:
+            lines.append(f"  To acknowledge alarms in the page, sign in with the code {code}")
+            lines.append(f"  (for one use within 12 hours; another one: {again})")
     lines += ["", "Next, in another terminal", *_indented(aligned(_next_rows(plant, file)))]
     return "\n".join(lines) + "\n"
 
@@ -84,7 +94,7 @@ def short(path: Path) -> str:
 def _address_rows(plant: Plant) -> list[list[str]]:
     rows = [["socket", short(plant.api.socket)]]
     if plant.api.address is not None:
-        rows.append(["web", f"http://{plant.api.address}"])
+        rows.append(["web", _url(plant)])
     return rows
 
 
@@ -98,8 +108,13 @@ def _next_rows(plant: Plant, file: Path) -> list[list[str]]:
     if first is not None:
         rows.append([f"{gateway} read {name} {shlex.quote(first)}", "one read of one device"])
     if plant.api.address is not None:
-        rows.append([f"curl http://{plant.api.address}/v1/status", "the same for programs"])
+        rows.append([f"curl {_url(plant)}/v1/status", "the same for programs"])
     return rows
+
+
+def _url(plant: Plant) -> str:
+    scheme = "http" if plant.api.tls is None else "https"
+    return f"{scheme}://{plant.api.address}"
 
 
 def typed_command() -> str:
