@@ -20,7 +20,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from gateway import memory, sdnotify
-from gateway.api.app import make_app
+from gateway.api.app import Api, make_app
 from gateway.api.server import Server
 from gateway.config import Plant
 from gateway.errors import GatewayError
@@ -68,7 +68,7 @@ def run(
     plant: Plant,
     *,
     config_path: Path,
-    announce: Callable[[], None] = lambda: None,
+    announce: Callable[[Api], None] = lambda _: None,
     load: Callable[[], Plant] | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start.
@@ -84,7 +84,7 @@ def run(
 async def _main(
     plant: Plant,
     config_path: Path,
-    announce: Callable[[], None],
+    announce: Callable[[Api], None],
     load: Callable[[], Plant] | None,
 ) -> int:
     # open until the very end: a second signal must not end the process while rows are stored
@@ -92,7 +92,8 @@ async def _main(
         runtime = Runtime(plant, config_path)
         reloader = Reloader(runtime, load)
         runtime.reload_status = reloader.status
-        server = Server(make_app(runtime, plant.api), plant.api)
+        app = make_app(runtime, plant.api)
+        server = Server(app, plant.api)
         server_stop, stop, listening = anyio.Event(), anyio.Event(), anyio.CancelScope()
         problem: GatewayError | None = None
         stuck: list[GatewayError] = []
@@ -101,9 +102,10 @@ async def _main(
                 await consumers.start(server.run, server_stop)
                 for writer in runtime.writers.values():
                     await anyio.to_thread.run_sync(writer.start)
+                await anyio.to_thread.run_sync(runtime.start_alarms)
                 for worker in runtime.workers.values():
                     worker.start()
-                announce()
+                announce(app)
                 consumers.start_soon(_obey, caught, stop, listening, reloader)
                 async with anyio.create_task_group() as watchers:
                     watchers.start_soon(_watch, runtime, reloader, stop, stuck)
@@ -211,7 +213,9 @@ def _stop(runtime: Runtime, reloader: Reloader) -> None:
     for worker in slow:
         if not worker.join(max(0.1, min(5.0, deadline - time.monotonic()))):
             log.warning("bus did not stop in time", extra={"bus": worker.name})
-    runtime.hub.report_drops()
+    runtime.hub.report_drops(ending=True)
+    with _logged("part", "alarms"):
+        runtime.stop_alarms(max(1.0, (deadline - time.monotonic()) / 2))
     for writer in runtime.writers.values():
         with _logged("writer", writer.name):
             writer.stop(max(0.5, deadline - time.monotonic()))

@@ -29,8 +29,13 @@ log = logging.getLogger("gateway.reload")
 STOP_S = 5.0
 """Longest that a worker may take to end before its driver is interrupted, and after that."""
 
+NOTIFIERS_S = 2.0
+"""Longest wait for messages that are under way, where a notifier is changed."""
+
 KEPT = ("api",)
 """Settings that need a restart of the process; all others are applied without them."""
+
+MAX_TOLD_ALARMS = 50
 
 FIXED = ("gateway", "state_dir")
 """Settings on which everything rests: where they change, nothing is applied."""
@@ -131,10 +136,13 @@ class Reloader:
         runtime.streams.update(new.streams)
         runtime.aggregator.update(new.aggregates)
         self._exchange_sinks(made, changes)
+        runtime.notifiers.exchange(new.notify, NOTIFIERS_S)
+        new.alarms.bind(_tables_of(new))
+        runtime.alarms.update(new.alarms)
         for bus in new.buses:
             if bus.name in fresh:
                 runtime.add_worker(bus).start()
-        told = [line for line in changes.lines() if not line.startswith("settings ")]
+        told = _short([line for line in changes.lines() if not line.startswith("settings ")])
         told += [f"settings {key}: changed" for key in settings if key not in KEPT]
         return told + [f"settings {key}: needs a restart" for key in settings if key in KEPT]
 
@@ -153,6 +161,15 @@ class Reloader:
             runtime.drop_sink(name, runtime.plant.writer.shutdown_s)
         for name, sink in made.items():
             runtime.exchange_sink(name, sink, runtime.plant.writer.shutdown_s)
+
+
+def _short(lines: list[str]) -> list[str]:
+    """The changes, many alarms as one."""
+    alarms = [line for line in lines if line.startswith("alarm ")]
+    if len(alarms) <= MAX_TOLD_ALARMS:
+        return lines
+    others = [line for line in lines if not line.startswith("alarm ")]
+    return [*others, f"{len(alarms)} alarms: added, removed or changed"]
 
 
 def _may_change(old: Plant, new: Plant, key: str) -> bool:
@@ -183,12 +200,7 @@ def _keep_unchanged(old: Plant, new: Plant, same: set[str]) -> None:
     new.buses = [running[bus.name] if bus.name in same else bus for bus in new.buses]
     kept = {device.name for name in same for device in running[name].devices}
     new.devices = {n: old.devices[n] if n in kept else d for n, d in new.devices.items()}
-    tables: dict[tuple[str, str], Table] = {
-        (device.name, table.key): table
-        for device in new.devices.values()
-        for group in device.groups
-        for table in group.tables
-    }
+    tables = _tables_of(new)
     new.streams = {
         name: old.streams[name] if name in kept else plan.rebound(tables)
         for name, plan in new.streams.items()
@@ -197,3 +209,15 @@ def _keep_unchanged(old: Plant, new: Plant, same: set[str]) -> None:
         *(plan for plan in old.aggregates if plan.source.device in kept),
         *(plan for plan in new.aggregates if plan.source.device not in kept),
     ]
+
+
+def _tables_of(plant: Plant) -> dict[tuple[str, str], Table]:
+    """(device, key) -> table, of all that is read and computed."""
+    tables = [
+        table
+        for device in plant.devices.values()
+        for group in device.groups
+        for table in group.tables
+    ]
+    tables += [plan.target for plan in plant.aggregates]
+    return {(table.device, table.key): table for table in tables}

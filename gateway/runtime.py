@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.acquire import BusWorker
+from gateway.alarms.captures import Captures
+from gateway.alarms.engine import Engine
+from gateway.alarms.notify import Notifiers
 from gateway.analysis.aggregates import Aggregator
 from gateway.api.audit import Action, AuditLog, action_of
 from gateway.api.view import HistoryResult
@@ -30,6 +33,7 @@ from gateway.sinks.historian import HistorianSink
 from gateway.spool import Spool
 from gateway.streaming import StreamWorker
 from gateway.streams import Streams
+from gateway.switching import Switches
 from gateway.worker import Worker
 from gateway.writer import Writer
 from gateway.writer.replay import LetterBox
@@ -69,6 +73,25 @@ class Runtime:
         self.aggregator = Aggregator(plant.aggregates, self.hub.publish)
         self.hub.attach(self.aggregator)
         self.streams = Streams(plant.streams, self.hub, self._clock_mark)
+        self.alarms = Engine(
+            plant.alarms,
+            self.hub.publish,
+            plant.name,
+            plant.state_dir,
+            Captures(plant.state_dir, self.streams.find),
+            heartbeats=self.heartbeats,
+            on_event=self.events.record,
+        )
+        self.hub.attach(self.alarms)
+        self.notifiers = Notifiers(
+            plant.notify,
+            plant.name,
+            plant.state_dir,
+            history=self.alarms.history,
+            on_event=self.events.record,
+        )
+        self.alarms.listen(self.notifiers.put)
+        self.switches = Switches(plant.state_dir)
         self.workers: dict[str, Worker] = {}
         for i, bus in enumerate(plant.buses):
             self.add_worker(bus, i / len(plant.buses))
@@ -76,6 +99,7 @@ class Runtime:
     def add_worker(self, bus: BusPlan, phase: float = 0.0) -> Worker:
         """Make the worker of a bus; it is not started yet."""
         worker = self.workers[bus.name] = self._worker(bus, phase)
+        self.switches.hold(worker)
         return worker
 
     def exchange_sink(self, name: str, sink: Sink, stop_s: float) -> None:
@@ -158,6 +182,17 @@ class Runtime:
             return UNCERTAIN_CLOCK
         return None
 
+    def start_alarms(self) -> None:
+        """Read what was kept of alarms, judge them from now on, and tell who is to be told."""
+        self.alarms.start()
+        self.notifiers.start()
+
+    def stop_alarms(self, timeout_s: float) -> None:
+        """Judge the rows that have come, and keep and tell what came of them."""
+        end_s = time.monotonic() + timeout_s
+        self.alarms.stop(timeout_s * 0.7)
+        self.notifiers.stop(max(0.2, end_s - time.monotonic()))
+
     # -- what the HTTP app sees ---------------------------------------------------------------
 
     @property
@@ -197,6 +232,14 @@ class Runtime:
         """Read one address once, in the thread of the device's bus."""
         found: Probe = self._call(name, lambda driver: driver.probe(address))
         return found
+
+    def switch_device(self, name: str, enabled: bool, who: str, why: str) -> None:
+        """Ask a device or leave it alone, from now on and after a restart; see `view`."""
+        worker = self._worker_of(name)
+        if worker is None or not self.plant.devices[name].config.enabled:
+            raise GatewayError(f"device '{name}' is disabled in the configuration")
+        known = self.plant.devices
+        self.switches.switch(worker, name, enabled, who, why, known=known, within_s=TURN_S)
 
     def _worker_of(self, name: str) -> Worker | None:
         workers = list(self.workers.values())

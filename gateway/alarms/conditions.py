@@ -1,8 +1,8 @@
 """What is judged: each kind of rule as a condition on the newest values of some tags.
 
 A condition is fixed and can be pickled; what it has to remember from row to row lies in the memory
-that `begin` gives. A value that is not known (BAD, missing, too old) decides nothing: the verdict is
-None, and the alarm stays as it is.
+that `begin` gives. A value that is not known (BAD, missing, too old) decides nothing: the verdict
+is None, and the alarm stays as it is.
 """
 
 from __future__ import annotations
@@ -285,6 +285,22 @@ class BearingLine(Plain):
         above = beyond(level, self.limit, self.hysteresis, upper=True, active=active)
         doubt = reading.reason or counted.reason
         return Verdict(above and count >= self.harmonics, level, self.limit, doubt)
+
+
+@dataclass(slots=True, frozen=True)
+class Gone(Plain):
+    """Stands for the condition of a rule that is not there any more."""
+
+    word: str
+
+    @property
+    def tags(self) -> tuple[LiveTag, ...]:
+        """None."""
+        return ()
+
+    def judge(self, view: View, memory: Any, *, active: bool) -> Verdict:
+        """It is never known."""
+        return Verdict(None)
 
 
 def live_tags(part: object) -> Iterator[LiveTag]:

@@ -7,8 +7,8 @@ have shelved it, and the design may suppress it. Choices where the standard leav
   UNACKNOWLEDGED where the condition holds, LATCHED where it was latched, else NORMAL: whoever
   shelved it has seen it.
 - A shelved alarm cannot be acknowledged, it must be unshelved first.
-- Suppression by design ends the condition, but hides nothing that nobody has acknowledged: a machine
-  that trips changes its operating state, and the alarm that says why has to stay in sight.
+- Suppression by design ends the condition, but hides nothing that nobody has acknowledged: a
+  machine that trips changes its operating state, and the alarm that says why stays in sight.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -50,6 +50,17 @@ class RuleMaker:
     own: str | None = None
     """The device whose map has the rule: names are looked for there first."""
     _found: dict[str, LiveTag] = field(default_factory=dict)
+    _of_device: dict[str, list[Table]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self._of_device:
+            for table in self.tables:
+                self._of_device.setdefault(table.device, []).append(table)
+
+    def of(self, own: str | None, fault: Callable[[tuple[str, ...], str], None]) -> RuleMaker:
+        """The same for the rules of a device's map, or of the gateway's file (None)."""
+        found = self._found if own is None else {}
+        return replace(self, own=own, fault=fault, _found=found)
 
     def make(self, name: str, config: RuleConfig) -> list[Rule]:
         """The rules of one entry; none where there is a fault."""
@@ -120,11 +131,11 @@ class RuleMaker:
         if bare in self._found:
             return self._found[bare]
         if self.own is not None:
-            tables = [t for t in self.tables if t.device == self.own]
+            tables = self._of_device.get(self.own, [])
             try:
                 self._found[bare] = found = resolve(f"{self.own}.{bare}", tables)
             except GatewayError as error:
-                if not any(bare.startswith(f"{t.device}.") for t in self.tables):
+                if not self._named(bare):
                     if self.broken(self.own) or self.broken(bare) or "{" in bare:
                         raise Told from None
                     raise GatewayError(str(error)) from None
@@ -132,8 +143,15 @@ class RuleMaker:
                 return found
         if self.broken(bare) or "{" in bare:
             raise Told
-        self._found[bare] = found = resolve(bare, self.tables)
+        # the devices that it begins with; all, where it is wrong, to say what is near
+        self._found[bare] = found = resolve(bare, self._named(bare) or self.tables)
         return found
+
+    def _named(self, text: str) -> list[Table]:
+        """The tables of the devices whose name the text begins with."""
+        parts = text.split(".")
+        names = (".".join(parts[:end]) for end in range(1, len(parts)))
+        return [table for name in names for table in self._of_device.get(name, ())]
 
     def number_tag(self, text: str, unit: str | None = None) -> LiveTag:
         """The tag of key ``tag``, which has to be a number, in that unit if one is said."""

@@ -69,6 +69,8 @@ class Transition:
     why: str = ""
     first_out: bool = False
     """The first active one of its device since all were normal."""
+    notify: tuple[str, ...] | None = None
+    """Names of the notifiers that are told; None: all. Empty: a flood keeps it from them."""
 
     @property
     def id(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import ByteSize, Field, model_validator
@@ -127,7 +128,7 @@ class LimitsRule(_NumberRule):
         named = [(k, v) for k, v in given.items() if v is not None]
         if not named:
             raise ValueError("no limit is given; expected low_low, low, high or high_high")
-        for (below, less), (above, more) in zip(named, named[1:], strict=False):
+        for (below, less), (above, more) in pairwise(named):
             if not less < more:
                 raise ValueError(f"{below}: {less:g} is not less than {above}: {more:g}")
         lows = [v for k, v in named if k.startswith("low")]

@@ -42,8 +42,13 @@ class Template:
             what, form = part
             value = words.get(what) if isinstance(what, str) else read(what).value
             out.append(shown(value, form))
-        text = " ".join("".join(out).split())
+        text = cleaned("".join(out))
         return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."
+
+
+def cleaned(text: str) -> str:
+    """In one line, and nothing in it that is no character: a machine's text may hold anything."""
+    return " ".join(text.encode("utf-8", "replace").decode().replace("\0", " ").split())
 
 
 def shown(value: Scalar, form: str = "") -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.alarms.rules import AlarmPlan
+from gateway.config.alarms import AlarmPlanner
 from gateway.config.collect import Collector
 from gateway.config.fingerprints import fingerprint
 from gateway.config.mapreader import read_map
@@ -44,11 +46,20 @@ def check_labels(collector: Collector, path: Path_) -> Labels:
 class DeviceLoader:
     """Loads ``buses:`` and ``devices:``; the faults go to the collector."""
 
-    def __init__(self, file: Collector, folder: Path, gateway: str, labels: Labels) -> None:
+    def __init__(
+        self,
+        file: Collector,
+        folder: Path,
+        gateway: str,
+        labels: Labels,
+        alarms: AlarmPlanner,
+    ) -> None:
         self.devices: dict[str, Driver] = {}
         self.files: list[Path] = []
         self.warnings: list[str] = []
         self.planner = Planner(file.faults)
+        self.alarms = AlarmPlan()
+        self._alarms = alarms
         self._requests: list[StreamRequest] = []
         self._file = file
         self._folder = folder
@@ -74,12 +85,25 @@ class DeviceLoader:
         self.planner.streaming = {dict(r.labels)["device"] for r in self._requests}
         for request in self._requests:
             self.planner.plan_stream(request, polled)
+        self._plan_alarms()
         for name, plan in self.planner.streams.items():
             # a live tag is one of the other device's: that one changes, so does this
             others = sorted(tag.table.device for tag in plan.live_tags())
             self.fingerprints[name] = fingerprint(
                 self.fingerprints[name], [self.fingerprints[other] for other in others]
             )
+
+    def _plan_alarms(self) -> None:
+        tables = [t for d in self.devices.values() for g in d.groups for t in g.tables]
+        tables += [plan.target for plan in self.planner.aggregates]
+        broken = sorted(self.planner.broken)
+
+        def is_broken(text: str) -> bool:
+            return any(text == name or text.startswith(f"{name}.") for name in broken)
+
+        self.alarms = self._alarms.plan(tables, self.planner.streams, is_broken)
+        for name, seconds in self._alarms.longer.items():  # its ring is another one with it
+            self.fingerprints[name] = fingerprint(self.fingerprints[name], seconds)
 
     def plan(self) -> list[BusPlan]:
         """What each thread polls."""
@@ -204,6 +228,8 @@ class DeviceLoader:
         self._build(driver, config, device_map, source, name, is_sound=sound is not None)
         self.fingerprints[name] = fingerprint(data, labels, self._map_print(source))
         built = self.devices.get(name)
+        if built is not None:
+            self._alarms.add(name, source.rules, values)
         if source.stream is not None:
             its = built if isinstance(built, StreamDriver) else None
             self._requests.append(StreamRequest(its, source, source.stream, values, labels))
@@ -213,7 +239,8 @@ class DeviceLoader:
     def _map_print(self, source: SourceMap) -> str:
         file = source.document.file
         if file not in self._map_prints:
-            self._map_prints[file] = fingerprint(source.document.root)
+            root = source.document.root  # rules restart no device
+            self._map_prints[file] = fingerprint({k: v for k, v in root.items() if k != "alarms"})
         return self._map_prints[file]
 
     def _map(self, section: Section, path: Path_) -> SourceMap | None:

@@ -9,9 +9,9 @@ from hashlib import blake2b
 from typing import Any, TypeAlias
 
 Fingerprints: TypeAlias = dict[str, dict[str, str]]
-"""Kind (``device``, ``bus``, ``sink``, ``settings``) -> name -> hash."""
+"""Kind (``device``, ``bus``, ``sink``, ``alarm``, ``settings``) -> name -> hash."""
 
-KINDS = ("device", "bus", "sink", "settings")
+KINDS = ("device", "bus", "sink", "alarm", "settings")
 
 
 def fingerprint(*parts: Any) -> str:

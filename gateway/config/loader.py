@@ -6,12 +6,14 @@ import os
 import re
 from pathlib import Path
 
-from gateway.api.settings import ApiConfig
+from gateway.api.settings import ApiConfig, TlsConfig
 from gateway.api.tokens import read_tokens
+from gateway.config.alarms import AlarmPlanner, read_alarms
 from gateway.config.collect import Collector
 from gateway.config.devices import DeviceLoader, check_labels
 from gateway.config.fingerprints import fingerprint
 from gateway.config.namedfiles import with_files
+from gateway.config.notifiers import load_notifiers
 from gateway.config.plant import FileConfig, Plant
 from gateway.config.validation import name_fault, outline, repair
 from gateway.errors import ConfigError, GatewayError
@@ -21,6 +23,9 @@ from gateway.yamlfile.document import Section, printable, shown, tidy
 
 MAX_SOCKET_BYTES = 107
 """Longest path of a Unix socket in Linux."""
+
+_BY_ENTRY = ("sinks", "buses", "devices", "alarms", "notify")
+"""Sections that are judged entry by entry."""
 
 _SINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -45,7 +50,7 @@ class _Loader(Collector):
     def load(self) -> Plant:
         """Go through the whole file."""
         root = self.document.root
-        file, _ = self.validate(FileConfig, outline(root, "sinks", "buses", "devices"), ())
+        file, _ = self.validate(FileConfig, outline(root, *_BY_ENTRY), ())
         gateway = self.section(("gateway",)) or Section(1, 1)
         name = gateway.get("name")
         wrong = name_fault(name) if isinstance(name, str) else None
@@ -54,7 +59,11 @@ class _Loader(Collector):
         labels = check_labels(self, ("gateway", "labels"))
         api = self._api()
         sinks = {n: self._sink(n, section) for n, section in self.entries(("sinks",))}
-        devices = DeviceLoader(self, self._folder, name if isinstance(name, str) else "", labels)
+        notify = load_notifiers(self, self._folder)
+        named = self.section(("notify",)) or Section(1, 1)
+        alarms = AlarmPlanner(self.faults, *read_alarms(self), notifiers=named.keys())
+        called = name if isinstance(name, str) else ""
+        devices = DeviceLoader(self, self._folder, called, labels, alarms)
         devices.load()
         for what in ("sinks", "devices"):
             section = self.section((what,))
@@ -76,14 +85,20 @@ class _Loader(Collector):
             devices=devices.devices,
             streams=devices.planner.streams,
             aggregates=devices.planner.aggregates,
+            alarms=devices.alarms,
+            notify=notify,
             fingerprints={
                 "device": devices.fingerprints,
                 "bus": {n: fingerprint(s) for n, s in (self.section(("buses",)) or {}).items()},
                 "sink": {n: fingerprint(s) for n, s in (self.section(("sinks",)) or {}).items()},
+                "alarm": alarms.prints,
                 "settings": {
-                    key: fingerprint(root.get(key))
-                    for key in FileConfig.model_fields
-                    if key not in ("sinks", "buses", "devices")
+                    **{
+                        key: fingerprint(root.get(key))
+                        for key in FileConfig.model_fields
+                        if key not in ("sinks", "buses", "devices")
+                    },
+                    "alarms": alarms.settings_print(self.section(("alarms",))),
                 },
             },
             files=[self._path, *devices.files],
@@ -99,7 +114,8 @@ class _Loader(Collector):
             return ApiConfig.model_validate({})
         api, faults = with_files(usable, self._folder)
         for key, message in faults:
-            self.fault(("api", key), message)
+            hint = "; `gateway token add FILE NAME` makes it" if key == "tokens_file" else ""
+            self.fault(("api", key), message + hint)
         if len(os.fsencode(api.socket)) > MAX_SOCKET_BYTES:
             message = f"{shown(api.socket)} is too long for a socket"
             self.fault(("api", "socket"), f"{message}; expected at most {MAX_SOCKET_BYTES} bytes")
@@ -109,7 +125,20 @@ class _Loader(Collector):
                     read_tokens(api.tokens_file)
             except GatewayError as error:
                 self.fault(("api", "tokens_file"), str(error))
-        return api
+        return api if api.tls is None else self._with_tls(api, api.tls)
+
+    def _with_tls(self, api: ApiConfig, given: TlsConfig) -> ApiConfig:
+        from gateway.api.tls import load_context  # few need it, and it takes long to import
+
+        tls, faults = with_files(given, self._folder)
+        for key, message in faults:
+            self.fault(("api", "tls", key), message)
+        if not faults:
+            try:
+                load_context(tls)
+            except GatewayError as error:
+                self.fault(("api", "tls"), str(error))
+        return api.model_copy(update={"tls": tls})
 
     def _sink(self, name: str, section: Section) -> SinkConfig | None:
         path = ("sinks", name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.analysis.settings import StreamConfig
+from gateway.config.alarms import read_rules
 from gateway.config.collect import Collector
 from gateway.config.maps import (
     GroupConfig,
@@ -51,7 +52,7 @@ class _Reader(Collector):
         """Fill the map."""
         root = self.document.root
         # a stream has keys that must be given: it is read by itself
-        bare = outline(root, "modules", "groups")
+        bare = outline(root, "modules", "groups", "alarms")
         if isinstance(bare.get("stream"), Section):
             del bare["stream"]
         refuse_misplaced(self, bare, MapConfig, (), {"stream": StreamConfig})
@@ -62,6 +63,7 @@ class _Reader(Collector):
                 self._missing("groups")
             return
         self.map.driver = name
+        self.map.rules = list(read_rules(self, ("alarms",), self._note_placeholders))
         try:
             driver = self._find_driver(name)
         except GatewayError as error:
@@ -169,7 +171,8 @@ class _Reader(Collector):
         def walk(value: object, path: Path_) -> None:
             if isinstance(value, dict | list):
                 for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-                    walk(inner, (*path, key))
+                    if path[:1] != ("alarms",) or key != "message":  # whose braces are its own
+                        walk(inner, (*path, key))
             elif isinstance(value, str):
                 for name in names_in(value) or ():
                     self.map.placeholders.setdefault(name, self.document.place(path).line)

@@ -10,7 +10,9 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
+from gateway.alarms.settings import AnyRule
 from gateway.analysis.settings import AggregateConfig, StreamConfig
+from gateway.config.alarms import ReadRule
 from gateway.config.placeholders import BRACES, fill
 from gateway.config.streamreader import Streamed
 from gateway.driver import DeviceMap, GroupSpec, Settings, TableSpec, Tag, TagConfig
@@ -68,6 +70,10 @@ class MapConfig(Settings):
     stream: StreamConfig | None = Field(
         None, description="What is sampled without a pause; in place of groups."
     )
+    alarms: dict[str, AnyRule] = Field(
+        default_factory=dict,
+        description="Rules for every device of this map, by name; tags are named table.tag.",
+    )
 
 
 @dataclass(slots=True)
@@ -103,6 +109,7 @@ class SourceMap:
     modules: dict[str, list[Tag]] = field(default_factory=dict)
     groups: list[Grouped] = field(default_factory=list)
     stream: Streamed | None = None
+    rules: list[ReadRule] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     placeholders: dict[str, int] = field(default_factory=dict)

@@ -9,6 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
+from gateway.alarms.notify import NotifierConfig
+from gateway.alarms.notify.settings import NotifyConfig
+from gateway.alarms.rules import AlarmPlan
+from gateway.alarms.settings import AlarmsConfig
 from gateway.analysis.aggregates import AggregatePlan
 from gateway.analysis.plan import StreamPlan
 from gateway.api.settings import ApiConfig
@@ -58,6 +62,13 @@ class FileConfig(Settings):
         default_factory=dict, description="Connections that several devices share, by name."
     )
     devices: dict[str, DeviceConfig] = Field(description="What is read, by name.")
+    alarms: AlarmsConfig = Field(
+        default_factory=partial(AlarmsConfig.model_validate, {}),
+        description="Rules over live values, and how alarms are kept.",
+    )
+    notify: dict[str, NotifyConfig] = Field(
+        default_factory=dict, description="Who is told of alarms, by name."
+    )
 
 
 @dataclass(slots=True)
@@ -88,6 +99,9 @@ class Plant:
     streams: dict[str, StreamPlan] = field(default_factory=dict)
     """What becomes of the blocks of each device that streams."""
     aggregates: list[AggregatePlan] = field(default_factory=list)
+    alarms: AlarmPlan = field(default_factory=AlarmPlan)
+    notify: dict[str, NotifierConfig] = field(default_factory=dict)
+    """Who is told of alarms, by name."""
     fingerprints: Fingerprints = field(default_factory=dict)
     """What each part depends on: a reload restarts only what differs."""
     files: list[Path] = field(default_factory=list)

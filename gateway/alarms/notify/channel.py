@@ -26,7 +26,7 @@ class Channel(ABC):
     def send(self, notices: Sequence[Notice]) -> None:
         """Send them; returning means that they are out. Undelivered: again. Refused: for good."""
 
-    def idle(self) -> None:
+    def idle(self) -> None:  # noqa: B027 - most keep nothing open
         """Nothing more waits: close what was kept open. Never raises."""
 
     @abstractmethod

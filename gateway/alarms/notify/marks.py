@@ -10,6 +10,8 @@ from pathlib import Path
 
 import orjson
 
+from gateway.alarms.notify.recall import Sent
+
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
@@ -17,43 +19,44 @@ EVERY_S = 1.0
 
 
 class Mark:
-    """The number of the last transition that one receiver got. Used by one thread at a time."""
+    """The last transition that one receiver got. Used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._saved: int | None = None
+        self._saved: Sent | None = None
         self._saved_s = 0.0
         self._failed = False
-        self.number: int | None = None
+        self.sent: Sent | None = None
         """None: there was never one."""
 
     def load(self) -> None:
         """Read it; a file that cannot be read is as none."""
         try:
             document = orjson.loads(self._path.read_bytes())
-            self.number = self._saved = int(document["number"])
+            number, time_ns = int(document["number"]), int(document["time_ns"])
+            self.sent = self._saved = Sent(number, time_ns)
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             extra = {"file": str(self._path), "error": str(error)}
             log.warning("what was not sent before the start is not known", extra=extra)
 
-    def move(self, number: int) -> None:
+    def move(self, sent: Sent) -> None:
         """All up to this transition was sent, or given up."""
-        self.number = number
+        self.sent = sent
         if time.monotonic() - self._saved_s >= EVERY_S:
             self.save()
 
     def save(self) -> None:
         """Write it, if it differs; never raises."""
-        if self.number is None or self.number == self._saved:
+        if self.sent is None or self.sent == self._saved:
             return
         self._saved_s = time.monotonic()
         temporary = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                file.write(orjson.dumps({"number": self.number}))
+                file.write(orjson.dumps(self.sent._asdict()))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self._path)
@@ -65,5 +68,5 @@ class Mark:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             return
-        self._saved = self.number
+        self._saved = self.sent
         self._failed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from fnmatch import fnmatchcase
@@ -14,9 +14,10 @@ from typing import Any
 
 from gateway.alarms.model import ORDER, Transition
 from gateway.alarms.notify.channel import Channel, Retry
+from gateway.alarms.notify.health import Health, OnEvent
 from gateway.alarms.notify.marks import Mark
 from gateway.alarms.notify.notice import Notice, Refused, Undelivered, trial_notice
-from gateway.alarms.notify.recall import History, newer_than
+from gateway.alarms.notify.recall import History, Sent, recall
 from gateway.alarms.notify.settings import NotifierConfig
 from gateway.alarms.notify.waiting import Entry, Waiting
 from gateway.errors import GatewayError
@@ -25,9 +26,6 @@ from gateway.terminal import count, duration
 log = logging.getLogger("gateway.notify")
 
 OUR_FAULT_TRIES = 3
-
-OnEvent = Callable[[str, str, str], None]
-"""An event of the gateway: a short word, what it is about, words for people."""
 
 
 class Notifier:
@@ -50,22 +48,21 @@ class Notifier:
         self._channel = channel
         self._gateway = gateway
         self._history = history
-        self._on_event = on_event
         self._retry = retry or Retry()
         self._mark = Mark(state_dir / "notify" / f"{name}.json")
         self._wake = threading.Condition()
         self._waiting = Waiting(config.queue, config.max_age_s)
         self._tests: list[tuple[Notice, Future[None]]] = []
         self._in_hand: list[Entry] = []
+        self._seen: Sent | None = None
+        """The newest transition, also where the receiver does not want it."""
         self._finish = False
         self._not_before_s = 0.0
-        self._failures = 0
+        self._head = 0
         self._head_tries = 0
-        self._failed_s = 0.0
         self._sent = 0
         self._sent_s: float | None = None
-        self.error: str | None = None
-        """Why the receiver does not get what waits; None: it does."""
+        self._health = Health(name, config.type, on_event)
         # a thread that a library holds must not keep the process from ending
         self._thread = threading.Thread(target=self._run, name=f"notify {name}", daemon=True)
 
@@ -76,8 +73,10 @@ class Notifier:
 
     def put(self, transition: Transition) -> None:
         """Tell of it, if it is one that the receiver wants. Never waits."""
-        if self._wants(transition):
-            with self._wake:
+        wanted = self._wants(transition)
+        with self._wake:
+            self._seen = _sent(transition)
+            if wanted:
                 self._waiting.put(transition)
                 self._wake.notify()
 
@@ -123,30 +122,33 @@ class Notifier:
         """Facts for the status; no I/O."""
         with self._wake:
             waiting = len(self._waiting) + len(self._in_hand)
-            dropped = dict(self._waiting.dropped)
+            dropped, dropped_s = dict(self._waiting.dropped), self._waiting.dropped_s
             retry_in_s = max(0.0, self._not_before_s - time.monotonic())
-        error, sent_s = self.error, self._sent_s
+        health, sent_s = self._health, self._sent_s
+        state = health.state
         return {
             "type": self.config.type,
-            "state": "good" if error is None else "retrying",
-            "error": error,
+            "state": state,
+            "error": health.error or health.refusal,
             "waiting": waiting,
             "sent": self._sent,
             "dropped": dropped,
-            "last_sent_s": None if sent_s is None else round(time.monotonic() - sent_s, 1),
-            "retry_in_s": None if error is None else round(retry_in_s, 1),
+            "last_dropped_s": _ago_s(dropped_s),
+            "last_sent_s": _ago_s(sent_s),
+            "retry_in_s": round(retry_in_s, 1) if state == "retrying" else None,
         }
 
     def _wants(self, transition: Transition) -> bool:
         config = self.config
-        return (
-            ORDER[transition.severity] >= ORDER[config.severity]
-            and transition.state in config.states
-            and (
-                config.devices is None
-                or any(fnmatchcase(transition.device, pattern) for pattern in config.devices)
-            )
-        )
+        if transition.state not in config.states:
+            return False
+        if ORDER[transition.severity] < ORDER[config.severity]:
+            return False
+        if config.devices is not None and not any(
+            fnmatchcase(transition.device, pattern) for pattern in config.devices
+        ):
+            return False
+        return transition.notify is None or self.name in transition.notify
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -160,14 +162,14 @@ class Notifier:
                     self._send_test(*test)
                 elif entries := self._next():
                     self._send(entries)
-                elif self._finish:
+                elif self._is_done():
                     return
         except Exception as error:  # its end must not be silent
             log.exception("a notifier ended, which is a bug", extra={"notifier": self.name})
-            self.error = f"a bug in the gateway: {error!r}"
+            self._health.error = f"a bug in the gateway: {error!r}"
         finally:
             self._channel.idle()
-            self._mark.save()
+            self._settle()
             with self._wake:
                 self._finish = True
                 tests, self._tests = self._tests, []
@@ -180,27 +182,25 @@ class Notifier:
         self._mark.load()
         if self._history is None:
             return
-        now_ns = time.time_ns()
-        from_ns = max(0, now_ns - int(self.config.max_age_s * 1e9))
+        config = self.config
         try:
-            newest = next((d["number"] for d in self._history(from_ns, now_ns + 1, 1)), 0)
-            if self._mark.number is None:  # a new receiver: what was before is not for it
-                self._mark.move(newest)
-                return
-            # numbers that begin anew are those of a new database: nothing of it was sent
-            sent = self._mark.number if self._mark.number <= newest else 0
-            found = newer_than(sent, self._history, from_ns, now_ns + 1)
-            missed = [t for t in found if self._wants(t)]
-        except GatewayError as error:
+            found = recall(
+                self._mark.sent, self._history, self._wants, config.max_age_s, config.queue
+            )
+        except Exception as error:  # it tells of what comes, whatever the matter is with the past
             extra = {"notifier": self.name, "error": str(error)}
-            log.warning("what was not sent before the start is not known", extra=extra)
+            is_bug = not isinstance(error, GatewayError)
+            log.warning("what was not sent is not known", extra=extra, exc_info=is_bug)
             return
+        self._mark.sent = found.sent
         with self._wake:
-            late = self._waiting.recall(missed)
+            late = self._waiting.recall(found.newest_first)
+            if found.more:
+                self._waiting.count("overflow", found.more)
         if late:
             words = f"{count(late, 'message')} from before the start"
             log.warning("not sent yet", extra={"notifier": self.name, "messages": late})
-            self._event("notifier_late", words)
+            self._health.tell("notifier_late", words)
 
     def _next(self) -> list[Entry]:
         """What to send now; none: something else is to be looked at first."""
@@ -210,7 +210,7 @@ class Notifier:
                     return []
             else:
                 wait_s = self._not_before_s - time.monotonic()
-                if self._finish and self.error is not None:
+                if self._finish and self._health.error is not None:
                     self._in_hand = []
                     return []
                 if self._finish or wait_s <= 0:
@@ -219,10 +219,21 @@ class Notifier:
                 self._wake.wait_for(lambda: self._finish or self._tests, wait_s)
                 return []
         self._channel.idle()
-        self._mark.save()
+        self._settle()
         with self._wake:
             self._wake.wait_for(lambda: self._waiting or self._finish or self._tests)
         return []
+
+    def _is_done(self) -> bool:
+        with self._wake:
+            return self._finish and not (self._waiting and self._health.error is None)
+
+    def _settle(self) -> None:
+        """Note how far it is told; what it did not want is not for it later either."""
+        with self._wake:
+            if self._seen is not None and not self._waiting and not self._in_hand:
+                self._mark.sent = self._seen
+        self._mark.save()
 
     def _send(self, entries: list[Entry]) -> None:
         with self._wake:
@@ -234,6 +245,8 @@ class Notifier:
         try:
             self._attempt(notices)
         except Undelivered as error:
+            if self._head != entries[0].transition.number:
+                self._head, self._head_tries = entries[0].transition.number, 0
             self._head_tries += 1
             if error.poison is None or self._head_tries < error.poison:
                 self._failed(error)
@@ -241,20 +254,21 @@ class Notifier:
                     self._in_hand = []
                     self._waiting.put_first(entries)
                 return
+            self._failed(error)
             self._give_up(entries, str(error))
         except Refused as error:
             self._give_up(entries, str(error))
+            self._answered(took=False)
         else:
             with self._wake:
                 self._waiting.told(dropped)
             self._sent += len(entries)
             self._sent_s = time.monotonic()
-            self._recovered()
-        self._head_tries = 0
+            self._answered(took=True)
         self._not_before_s = time.monotonic() + self._channel.pace_s
         with self._wake:
             self._in_hand = []
-        self._mark.move(entries[-1].transition.number)
+        self._mark.move(_sent(entries[-1].transition))
 
     def _attempt(self, notices: Sequence[Notice]) -> None:
         try:
@@ -274,49 +288,30 @@ class Notifier:
             future.set_exception(GatewayError(f"notifier '{self.name}': {error}"))
             return
         self._not_before_s = time.monotonic() + self._channel.pace_s
-        if self.error is not None:
+        if self._health.error is not None:
             self._not_before_s = 0.0  # what waited need not wait for its next try
-        self._recovered()
+        self._answered(took=True)
         future.set_result(None)
 
-    def _failed(self, error: Undelivered) -> None:
-        self._failures += 1
-        self._not_before_s = time.monotonic() + self._retry.pause_s(self._failures, error)
-        if self.error is None:
-            self._failed_s = time.monotonic()
-            log.warning(
-                "a notifier does not get through",
-                extra={"notifier": self.name, "type": self.config.type, "reason": str(error)},
-            )
-            self._event("notifier_failing", str(error))
-        self.error = str(error)
-
-    def _recovered(self) -> None:
-        self._failures = 0
-        if self.error is None:
-            return
-        self.error = None
-        took_s = time.monotonic() - self._failed_s
+    def _answered(self, *, took: bool) -> None:
         with self._wake:
             dropped = dict(self._waiting.dropped)
-        log.info(
-            "a notifier gets through again",
-            extra={"notifier": self.name, "after_s": round(took_s, 1), "dropped": dropped},
-        )
-        self._event("notifier_good", f"after {duration(took_s)}; dropped so far: {dropped or 0}")
+        self._health.answered(dropped, took=took)
+
+    def _failed(self, error: Undelivered) -> None:
+        self._health.failed(str(error), is_stopping=self._finish)
+        pause_s = self._retry.pause_s(self._health.failures, error)
+        self._not_before_s = time.monotonic() + pause_s
 
     def _give_up(self, entries: Sequence[Entry], words: str) -> None:
         with self._wake:
             self._waiting.count("refused", len(entries))
-        extra = {
-            "notifier": self.name,
-            "first": entries[0].transition.id,
-            "messages": len(entries),
-            "reason": words,
-        }
-        log.warning("messages were refused and dropped", extra=extra)
-        self._event("notification_refused", f"{count(len(entries), 'message')}: {words}")
+        self._health.gave_up(entries, words)
 
-    def _event(self, event: str, detail: str) -> None:
-        if self._on_event is not None:
-            self._on_event(event, self.name, detail)
+
+def _sent(transition: Transition) -> Sent:
+    return Sent(transition.number, transition.time_ns)
+
+
+def _ago_s(at_s: float | None) -> float | None:
+    return None if at_s is None else round(time.monotonic() - at_s, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.alarms.model import Severity, State, Transition
 
@@ -13,14 +14,64 @@ History = Callable[[int, int, int], Sequence[Mapping[str, Any]]]
 PAGE = 1000
 
 
-def newer_than(number: int, history: History, from_ns: int, to_ns: int) -> Iterator[Transition]:
-    """Transitions after that number, the newest first; GatewayError where they cannot be read."""
+class Sent(NamedTuple):
+    """A transition up to which a receiver was told."""
+
+    number: int
+    time_ns: int
+
+
+class Recalled(NamedTuple):
+    """What one receiver has not been told."""
+
+    sent: Sent
+    """Up to which it was."""
+    newest_first: list[Transition]
+    more: int
+    """Older ones, for which there is no room."""
+
+
+def recall(
+    sent: Sent | None,
+    history: History,
+    wants: Callable[[Transition], bool],
+    max_age_s: float,
+    most: int,
+) -> Recalled:
+    """What came after ``sent`` and is wanted; nothing for one that was never told anything.
+
+    Blocks; GatewayError where the history cannot be read.
+    """
+    to_ns = time.time_ns() + 1
+    from_ns = max(0, to_ns - int(max_age_s * 1e9))
+    ends = [Sent(d["number"], d["time_ns"]) for d in history(from_ns, to_ns, 1)]
+    newest = ends[0] if ends else Sent(0, 0)
+    if sent is None:  # a new receiver: what was before is not for it
+        return Recalled(newest, [], 0)
+    # in a new database, or where a crash cost its end, numbers begin anew below the last one sent
+    key = "number" if sent.number <= newest.number else "time_ns"
+    last = sent.number if key == "number" else sent.time_ns
+    found: list[Transition] = []
+    more = 0
+    for transition in _newer_than(last, key, history, from_ns, to_ns):
+        if wants(transition):
+            if len(found) < most:
+                found.append(transition)
+            else:
+                more += 1
+    return Recalled(sent, found, more)
+
+
+def _newer_than(
+    last: int, key: str, history: History, from_ns: int, to_ns: int
+) -> Iterator[Transition]:
+    """Transitions whose number or time is greater, the newest first."""
     below: int | None = None
     while True:
         page = history(from_ns, to_ns, PAGE)
         fresh = [d for d in page if below is None or d["number"] < below]
         for document in fresh:
-            if document["number"] <= number:
+            if document[key] <= last:
                 return
             yield _transition(document)
         if len(page) < PAGE or not fresh:
@@ -46,4 +97,5 @@ def _transition(document: Mapping[str, Any]) -> Transition:
         who=document["who"],
         why=document["why"],
         first_out=bool(document["first_out"]),
+        notify=None if (names := document.get("notify")) is None else tuple(names),
     )

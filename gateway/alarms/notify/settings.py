@@ -33,6 +33,19 @@ def _address(text: str) -> str:
 Mailbox = Annotated[str, AfterValidator(_address)]
 
 
+def _some(states: tuple[State, ...]) -> tuple[State, ...]:
+    if not states:
+        raise ValueError("there is none; expected at least one")
+    return states
+
+
+States = Annotated[
+    tuple[Annotated[State, Field(strict=False)], ...],
+    Field(strict=False, json_schema_extra={"minItems": 1}),
+    AfterValidator(_some),  # with min_length a wrong one would be told as too few, too
+]
+
+
 class NotifierConfig(Settings):
     """One entry of ``notify:``; each kind adds its own fields."""
 
@@ -40,9 +53,7 @@ class NotifierConfig(Settings):
     severity: Annotated[Severity, Field(strict=False)] = Field(
         Severity.LOW, description="Only alarms that are at least so severe."
     )
-    states: Annotated[tuple[Annotated[State, Field(strict=False)], ...], Field(strict=False)] = (
-        Field(tuple(State), min_length=1, description="Only when an alarm comes into one of these.")
-    )
+    states: States = Field(tuple(State), description="Only when an alarm comes into one of these.")
     devices: Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None,
         min_length=1,
@@ -145,9 +156,7 @@ class EmailConfig(NotifierConfig):
     """Mail by SMTP; many alarms in one."""
 
     type: Literal["email"]
-    states: Annotated[tuple[Annotated[State, Field(strict=False)], ...], Field(strict=False)] = (
-        Field(TOLD, min_length=1, description="Only when an alarm comes into one of these.")
-    )
+    states: States = Field(TOLD, description="Only when an alarm comes into one of these.")
     host: HostName = Field(description="The mail server.")
     port: Port | None = Field(None, description="Left out: 587 starttls, 465 tls, 25 none.")
     security: Literal["starttls", "tls", "none"] = Field(
@@ -185,9 +194,7 @@ class CommandConfig(NotifierConfig):
     """A program that is run for each message, without a shell."""
 
     type: Literal["command"]
-    states: Annotated[tuple[Annotated[State, Field(strict=False)], ...], Field(strict=False)] = (
-        Field(TOLD, min_length=1, description="Only when an alarm comes into one of these.")
-    )
+    states: States = Field(TOLD, description="Only when an alarm comes into one of these.")
     command: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         min_length=1,
         max_length=64,

@@ -26,8 +26,11 @@ class Waiting:
         self._most = most
         self._max_age_s = max_age_s
         self._entries: deque[Entry] = deque()
+        self._recalled: frozenset[int] = frozenset()
         self.dropped: Counter[str] = Counter()
         """Since the start, by cause: overflow, too_old, refused."""
+        self.dropped_s: float | None = None
+        """Monotonic time of the last drop."""
         self._untold: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -37,7 +40,9 @@ class Waiting:
         return bool(self._entries)
 
     def put(self, transition: Transition) -> None:
-        """Let it wait at the end."""
+        """Let it wait at the end, if it was not recalled from the history already."""
+        if transition.number in self._recalled:
+            return
         self._entries.append(Entry(transition, time.monotonic() + self._max_age_s))
         self._bound()
 
@@ -56,6 +61,7 @@ class Waiting:
                 continue
             age_s = (now_ns - transition.time_ns) / 1e9
             late.append(Entry(transition, now_s + self._max_age_s - age_s, is_late=True))
+        self._recalled = frozenset(entry.transition.number for entry in late)
         self.put_first(reversed(late))
         return len(late)
 
@@ -80,6 +86,7 @@ class Waiting:
     def count(self, cause: str, how_many: int = 1) -> None:
         """So many were dropped."""
         self.dropped[cause] += how_many
+        self.dropped_s = time.monotonic()
         self._untold[cause] += how_many
 
     def untold(self) -> Mapping[str, int]:
