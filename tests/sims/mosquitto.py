@@ -1,0 +1,93 @@
+"""A real MQTT broker (mosquitto, from apt) on a free port, and what a subscriber hears of it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from tests.support import free_port, need_program, until
+
+
+class Broker:
+    """mosquitto with a file of its own; it can be killed and started again."""
+
+    def __init__(self, folder: Path, *lines: str, port: int = 0) -> None:
+        self.port = port or free_port()
+        self._folder = folder
+        self._lines = lines
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = need_program("mosquitto", "mosquitto")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / "mosquitto.conf"
+        given = "\n".join(self._lines)
+        allow = "" if "allow_anonymous" in given else "allow_anonymous true\n"
+        file.write_text(f"listener {self.port} 127.0.0.1\nuser root\n{allow}{given}\n")
+        with (self._folder / "mosquitto.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "-c", str(file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        until(self._listens, what="mosquitto's port")
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "mosquitto.log").read_text()
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once, as by a power cut."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextmanager
+def broker(folder: Path, *lines: str, port: int = 0) -> Iterator[Broker]:
+    """A running broker; ``lines`` of its configuration."""
+    made = Broker(folder, *lines, port=port)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.kill()
+
+
+@contextmanager
+def heard(port: int, topic: str = "#") -> Iterator[Sequence[MQTTMessage]]:
+    """What a subscriber hears in the block; it is there when the block begins."""
+    messages: list[MQTTMessage] = []
+    subscribed = threading.Event()
+
+    def on_connect(client: Client, *_: Any) -> None:
+        client.subscribe(topic, qos=1)
+
+    def on_subscribe(_c: Client, _u: Any, _m: int, _r: list[ReasonCode], _p: Any) -> None:
+        subscribed.set()
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = on_connect
+    client.on_subscribe = on_subscribe
+    client.on_message = lambda _c, _u, message: messages.append(message)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    try:
+        assert subscribed.wait(10)
+        yield messages
+    finally:
+        client.disconnect()
+        client.loop_stop()
