@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gateway.latest import Latest
-from gateway.model import Row, Table
+from gateway.model import OWN_TABLES, Row, Table
 
 DEFAULT_CELLS = 4_000_000
 """Most that one subscription holds, in cells of 4 bytes: a row costs 80, and 2 a column."""
@@ -16,6 +17,10 @@ DEFAULT_CELLS = 4_000_000
 ROW_CELLS = 80
 LUMP = 16
 """A full queue gives up a sixteenth at once, so that being full costs little."""
+
+TELL_S = 3600.0
+"""What a full queue gives up is told when it has room again, one range a table. Told while it is
+full, the rows that tell would fill it themselves in a long outage. But at least once an hour."""
 
 
 class Dropped(NamedTuple):
@@ -60,6 +65,8 @@ class Subscription:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._dropped: dict[Table, Dropped] = {}
+        self._untold_since_s = 0.0
+        """When the first of these was given up."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,15 +83,32 @@ class Subscription:
                 self._wake.set()
 
     def _make_room(self) -> None:
+        """The oldest go; of alarms, events and losses only what is more than half of the queue."""
         keep = self._max_cells - self._max_cells // LUMP
+        spared: list[Row] = []
+        spared_cells = 0
+        if not self._dropped:
+            self._untold_since_s = time.monotonic()
         while self._cells > keep and len(self._rows) > 1:
             old = self._rows.popleft()
-            self._cells -= cells(old)
+            cost = cells(old)
+            if old.table.name in OWN_TABLES and spared_cells + cost <= self._max_cells // 2:
+                spared.append(old)
+                spared_cells += cost
+                continue
+            self._cells -= cost
             self.dropped_rows += 1
             known = self._dropped.get(old.table)
             first_ns = known.first_ns if known else old.time_ns
             rows = known.rows + 1 if known else 1
             self._dropped[old.table] = Dropped(self.name, old.table, first_ns, old.time_ns, rows)
+        self._rows.extendleft(reversed(spared))
+
+    def is_to_tell(self) -> bool:
+        """Whether there is room to tell what was given up, or it has waited long."""
+        with self._lock:
+            waited_s = time.monotonic() - self._untold_since_s
+            return self._cells <= self._max_cells // 2 or waited_s >= TELL_S
 
     def take_dropped(self) -> list[Dropped]:
         """What was given up since the last call, by table."""
@@ -147,15 +171,17 @@ class Hub:
         for subscription in self._subscriptions:
             subscription.put(row)
 
-    def report_drops(self) -> None:
+    def report_drops(self, *, ending: bool = False) -> None:
         """Tell what full queues gave up; now and then, and never from within `publish`.
 
         The report is itself a row: made there, it would push out the next one, without end.
+        ``ending``: all of it now, and what the reports themselves push out.
         """
         if self._on_drop is not None:
-            for subscription in self._accountable:
-                for dropped in subscription.take_dropped():
-                    self._on_drop(dropped)
+            for subscription in self._accountable * (2 if ending else 1):
+                if ending or subscription.is_to_tell():
+                    for dropped in subscription.take_dropped():
+                        self._on_drop(dropped)
 
     def close(self) -> int:
         """The consumers have ended: how many rows lie in their queues, or came too late."""

@@ -28,10 +28,13 @@ Cause: TypeAlias = Literal[
     "stream_gap",
     "dead_letter_bound",
     "dead_letter_age",
+    "dead_letter_lost",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
-COUNTED_APART: frozenset[Cause] = frozenset({"rejected", "dead_letter_bound", "dead_letter_age"})
+COUNTED_APART: frozenset[Cause] = frozenset(
+    {"rejected", "dead_letter_bound", "dead_letter_age", "dead_letter_lost"}
+)
 """Rows that count as refused, not as lost on the way. Those of a dead letter that is given up were
 told as ``rejected`` before: now the line is gone, too."""
 

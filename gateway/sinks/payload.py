@@ -34,6 +34,16 @@ class Describes(Protocol):
         """Each line of a payload; empty where the payload is none of the sink's own."""
 
 
+@runtime_checkable
+class Vouches(Protocol):
+    """A sink that knows its store by what it says."""
+
+    def vouches(self, words: str) -> bool:
+        """Whether a refusal is that of a store which has looked at the lines; else anything
+        between may have said it.
+        """
+
+
 def plain_body(body: bytes, format: str) -> bytes:
     """A payload as text."""
     return zlib.decompress(body, wbits=47) if format.endswith("+gzip") else body

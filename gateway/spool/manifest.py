@@ -100,14 +100,15 @@ def merge_notes(notes: Iterable[Note]) -> list[Note]:
     ]
 
 
-def dump_note(note: Note) -> bytes:
-    """A loss as JSON."""
-    return orjson.dumps(_listed(note))
+def dump_note(note: Note, unless: str = "") -> bytes:
+    """A loss as JSON; ``unless``: the file whose end it is, of that folder."""
+    return orjson.dumps([*_listed(note), unless] if unless else _listed(note))
 
 
-def load_note(raw: bytes) -> Note:
-    """A loss from JSON; ValueError or TypeError where it is none."""
-    return _note(orjson.loads(raw))
+def load_note(raw: bytes) -> tuple[Note, str]:
+    """A loss from JSON, and the file whose end it is; ValueError or TypeError where it is none."""
+    cause, span, detail, *unless = orjson.loads(raw)
+    return _note((cause, span, detail)), unless[0] if unless else ""
 
 
 def dump_entry(entry: Entry) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,24 +14,12 @@ MAX_NOTES = 1_000
 """Above that those of one cause and table become one: they cannot be told for a long time."""
 
 
-def told_now(notes: Iterable[Note], last_ns: Mapping[tuple[str, str], int]) -> list[Note]:
-    """Notes that are to be told at a start.
-
-    ``last_ns``: the last time stored of each table. Of an interruption after which nothing was
-    stored yet, the first new row tells, and then for longer.
-    """
-    return [
-        note
-        for note in notes
-        if note[0] != "unclean_stop" or last_ns.get(note[1][:2]) != note[1].first_ns - 1
-    ]
-
-
 class LossNotes:
     """A file of losses, each of which the next start tells if this run has not done it by then.
 
     Those `add`-ed are told by this run, and leave with the rows that do so; those `put_off` are
-    left to the next start; those of `hold` become losses only if this run ends by a kill.
+    left to the next start; those of `hold` become losses only if this run ends by a kill. What is
+    the end of a file is noted before it, and is no loss while that file is there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,25 +28,53 @@ class LossNotes:
         self._before: list[Note] = []
         self._fresh: list[Note] = []
         self._put_off: list[Note] = []
+        self._waiting: list[Note] = []
         self._held: dict[Hashable, Sequence[Note]] = {}
         self._stale = False
         """The file has others than these."""
 
     def load(self) -> list[Note]:
-        """Losses that an earlier run noted and may not have reported."""
+        """Losses that an earlier run noted and may not have reported, each once."""
         found: list[Note] = []
         with suppress(OSError):
             for line in self._path.read_bytes().split(b"\n"):
                 with suppress(TypeError, ValueError):
-                    found.append(load_note(line))
-        self._before, self._fresh, self._put_off = [], list(found), []
+                    note, unless = load_note(line)
+                    # the number of a file that is gone may be given to another one
+                    self._stale = self._stale or bool(unless)
+                    if not unless or not (self._path.parent / unless).exists():
+                        found.append(note)
+        found = list(dict.fromkeys(found))
+        self._before, self._fresh, self._put_off, self._waiting = [], list(found), [], []
         self._held.clear()
+        if self._stale:
+            self.look()
         return found
 
-    def add(self, notes: Sequence[Note]) -> None:
+    def to_tell(self, last_ns: Mapping[tuple[str, str], int]) -> list[Note]:
+        """What a start has to tell; ``last_ns``: where it was killed, the last time stored of each
+        table.
+
+        Of an interruption after which nothing was stored yet, the first new row tells, and then
+        for longer.
+        """
+        for note in self.load():
+            cause, span, _ = note
+            if cause == "unclean_stop" and last_ns.get(span[:2]) == span.first_ns - 1:
+                self._fresh.remove(note)
+                self._waiting.append(note)
+        return list(self._fresh)
+
+    def add(self, notes: Sequence[Note], *, unless: str = "") -> None:
         """Note losses before they happen. A full disk does not stop it: they are reported."""
         self._fresh += notes
-        self._append(notes)
+        longer = {span[:2] for cause, span, _ in notes if cause == "unclean_stop"}
+        if longer and self._waiting:
+            self._waiting = [note for note in self._waiting if note[1][:2] not in longer]
+            self._stale = True
+            self.look()
+        else:
+            self._append(notes, unless)
 
     def take_back(self, notes: Sequence[Note]) -> None:
         """They did not happen after all."""
@@ -68,20 +85,27 @@ class LossNotes:
     def put_off(self, notes: Sequence[Note]) -> None:
         """Losses that were told by rows which are lost themselves."""
         if notes:
-            self._put_off = merge_notes([*self._put_off, *notes])
-            self._stale = True
-            self.look()
+            self.let_go((), put_off=notes)
 
-    def hold(self, notes: Mapping[Hashable, Sequence[Note]]) -> None:
+    def hold(self, notes: Mapping[Hashable, Sequence[Note]], *, unless: str = "") -> None:
         """What is in memory only: lost if this run is killed before `let_go` of the key."""
         new = {key: mine for key, mine in notes.items() if mine and key not in self._held}
         self._held |= new
-        self._append([note for mine in new.values() for note in mine])
+        self._append([note for mine in new.values() for note in mine], unless)
 
-    def let_go(self, keys: Iterable[Hashable]) -> None:
-        """Delivered, on disk, or told as lost."""
+    def let_go(
+        self,
+        keys: Iterable[Hashable],
+        *,
+        add: Sequence[Note] = (),
+        put_off: Sequence[Note] = (),
+    ) -> None:
+        """Delivered, on disk, or lost: then what they become is noted in the same moment."""
         found = [self._held.pop(key) for key in keys if key in self._held]
-        if any(found):
+        self._fresh += add
+        if put_off:
+            self._put_off = merge_notes([*self._put_off, *put_off])
+        if any(found) or add or put_off:
             self._stale = True
             self.look()
 
@@ -104,10 +128,19 @@ class LossNotes:
         if len(self._before) > MAX_NOTES:
             self._before = merge_notes(self._before)
 
-    def settled(self) -> None:
-        """The rows taken at the beginning of this round are on disk."""
-        if self._before:
-            self._before = []
+    def settled(self, told: Iterable[Note]) -> None:
+        """The rows that tell of these are on disk, or noted with a batch that is held."""
+        on_disk = Counter(told)
+        if not on_disk or not self._before:
+            return
+        left = []
+        for note in self._before:
+            if on_disk[note]:
+                on_disk[note] -= 1
+            else:
+                left.append(note)
+        if len(left) < len(self._before):
+            self._before = left
             self._stale = True
             self.look()
 
@@ -119,15 +152,15 @@ class LossNotes:
 
     def _notes(self) -> list[Note]:
         held = [note for notes in self._held.values() for note in notes]
-        return [*self._before, *self._fresh, *self._put_off, *held]
+        return [*self._before, *self._fresh, *self._put_off, *self._waiting, *held]
 
-    def _append(self, notes: Sequence[Note]) -> None:
+    def _append(self, notes: Sequence[Note], unless: str) -> None:
         if not notes:
             return
         try:
             if self._fd is None:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-            data = b"\n" * self._stale + _text(notes)
+            data = b"\n" * self._stale + _text(notes, unless)
             if os.write(self._fd, data) != len(data):
                 self._stale = True  # a torn line: the next must not be joined to it
             os.fdatasync(self._fd)
@@ -145,5 +178,5 @@ class LossNotes:
         self._stale = False
 
 
-def _text(notes: Iterable[Note]) -> bytes:
-    return b"".join(dump_note(note) + b"\n" for note in notes)
+def _text(notes: Iterable[Note], unless: str = "") -> bytes:
+    return b"".join(dump_note(note, unless) + b"\n" for note in notes)

@@ -23,6 +23,7 @@ from gateway.spool.rescue import is_damage, rescue
 from gateway.spool.segment import Damaged, Segment, Stored
 
 Family: TypeAlias = Literal["events", "data"]
+Lane: TypeAlias = Literal["live", "late", "backlog"]
 FAMILIES: tuple[Family, ...] = ("events", "data")
 
 
@@ -51,7 +52,7 @@ class Key(NamedTuple):
 class Batch:
     """A batch on its way to the sink. ``key`` None: it is not on disk."""
 
-    __slots__ = ("key", "since_s", "stored", "unsent")
+    __slots__ = ("given_up", "key", "lane", "since_s", "stored", "unsent")
 
     def __init__(self, key: Key | None, stored: Stored, since_s: float) -> None:
         self.key = key
@@ -60,6 +61,10 @@ class Batch:
         """Monotonic time at which it was spooled (of its segment, when read back)."""
         self.unsent: list[bytes] = [stored.body]
         """What of it is still to be sent: more pieces once it had to be split."""
+        self.lane: Lane = "live"
+        """Which way it came to be sent."""
+        self.given_up: tuple[Cause, str] | None = None
+        """Why its segment had to go while it was in memory: if it is lost, that is the cause."""
 
 
 class Shelf:

@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.losses import Cause, Loss
 from gateway.spool.disklog import DiskLog, is_full
 from gateway.spool.manifest import Note, Span, sync_folder
-from gateway.spool.notes import LossNotes, told_now
+from gateway.spool.notes import LossNotes
 from gateway.spool.segment import Segment, Stored
 from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, Tells, all_segments
 
@@ -122,7 +122,7 @@ class Spool:
             self.interrupted = {k: ns for s in self._shelves.values() for k, ns in s.last.items()}
         self._stopped.unlink(missing_ok=True)
         sync_folder(self.folder)
-        for cause, span, detail in told_now(self._notes.load(), self.interrupted):
+        for cause, span, detail in self._notes.to_tell(self.interrupted):
             self.lost(cause, span, detail)
 
     def close(self, *, clean: bool) -> None:
@@ -140,10 +140,6 @@ class Spool:
         """Losses on disk before their rows are: the next start tells of them. Never raises."""
         self._notes.add(notes)
 
-    def put_off(self, notes: Sequence[Note]) -> None:
-        """Losses whose rows are lost themselves: the next start tells of them. Never raises."""
-        self._notes.put_off(notes)
-
     def begin_round(self) -> None:
         """Before rows are taken from the hub: losses noted so far are among them as rows."""
         self._notes.begin_round()
@@ -157,8 +153,7 @@ class Spool:
         made = [Batch(None, stored, now) for stored in batches]
         self._keep_bound(_room(made))
         self._store(family, made, evict=True)
-        if family == "events":
-            self._notes.settled()
+        self._notes.settled(note for stored in batches for note in stored.told)
         return made
 
     def keep(self, family: Family, batches: Sequence[Batch]) -> None:
@@ -169,9 +164,13 @@ class Spool:
         if self.size() + _room(batches) > self._max_bytes:
             raise SpoolUnwritable("the spool has reached its bound")
         self._store(family, batches, evict=False)
+        for batch in batches:
+            batch.given_up = None
         self.let_go(batches)
 
-    def hold(self, batches: Iterable[Batch], cause: Cause, detail: str) -> None:
+    def hold(
+        self, batches: Sequence[Batch], cause: Cause, detail: str, *, unless: str = ""
+    ) -> None:
         """These are in memory only: the next start tells of them if this run is killed before they
         are kept, or let go of. Never raises.
         """
@@ -179,12 +178,20 @@ class Spool:
             {
                 batch: [*((cause, span, detail) for span in batch.stored.spans), *batch.stored.told]
                 for batch in batches
-            }
+            },
+            unless=unless,
         )
+        self._notes.settled(note for batch in batches for note in batch.stored.told)
 
-    def let_go(self, batches: Iterable[Batch]) -> None:
-        """These were delivered, or told as lost."""
-        self._notes.let_go(batches)
+    def let_go(
+        self,
+        batches: Iterable[Batch],
+        *,
+        lost: Sequence[Note] = (),
+        put_off: Sequence[Note] = (),
+    ) -> None:
+        """These were delivered, or they are lost, and with them rows that told of losses."""
+        self._notes.let_go(batches, add=lost, put_off=put_off)
 
     def _store(self, family: Family, batches: Sequence[Batch], *, evict: bool) -> None:
         first = ""
@@ -242,9 +249,9 @@ class Spool:
         left, detail = shelf.left(segment), segment.path.name
         held = list(shelf.held(segment).values())
         notes: list[Note] = [(cause, span, detail) for span in left.spans]
-        self._notes.add(notes)
-        self._notes.hold({segment: left.told})
-        self.hold(held, cause, detail)
+        self._notes.add(notes, unless=detail)
+        self._notes.hold({segment: left.told}, unless=detail)
+        self.hold(held, cause, detail, unless=detail)
         try:
             shelf.drop(segment)
         except OSError as error:
@@ -252,9 +259,10 @@ class Spool:
             self._notes.let_go([segment, *held])
             self.disk.failed(str(error))
             return False
-        self._notes.let_go([segment])
-        self._notes.put_off(left.told)
+        self._notes.let_go([segment], put_off=left.told)
         self._notes.look()  # what a full disk did not take before has room now
+        for batch in held:
+            batch.given_up = (cause, detail)
         self.orphans += held
         for span in left.spans:
             self.lost(cause, span, detail)

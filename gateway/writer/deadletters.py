@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import sqlite3
 import threading
 import time
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.losses import Cause
+
+log = logging.getLogger(__name__)
 
 MAX_LETTERS = 10_000
 MAX_BYTES = 64_000_000
@@ -69,6 +73,8 @@ class DeadLetters:
     ) -> None:
         self.path = path
         self.on_dropped: Callable[[Sequence[str], Cause], None] = lambda *_: None
+        self.on_lost: Callable[[int, str], None] = lambda *_: None
+        """Called with how many are gone with the file, and why."""
         self._max_letters = max_letters
         self._max_bytes = max_bytes
         self._max_age_s = max_age_days * 86_400.0
@@ -77,6 +83,7 @@ class DeadLetters:
         self._looked_s: float | None = None
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
+        self._inodes: tuple[int, int] | None = None
         self._count = 0
         self._bytes = 0
         self._under_way: set[bytes] = set()
@@ -145,7 +152,8 @@ class DeadLetters:
         """Open the store if there is one, so that `count` is known; whether there is one."""
         with self._lock:
             if self._db is None and not self.path.exists():
-                self._count = self._bytes = 0
+                if self._count:
+                    self._gone("deleted by somebody")
                 return False
             self._open()
             return True
@@ -218,7 +226,13 @@ class DeadLetters:
     # -- bounds
 
     def tidy(self) -> None:
-        """Now and then: give up what is too old. Never raises."""
+        """Notice a file that was deleted or replaced; now and then give up what is too old.
+
+        Never raises.
+        """
+        with self._lock, suppress(sqlite3.Error, OSError):
+            if self._db is not None or self._count:
+                self.look()
         now = self._monotonic()
         if self._looked_s is not None and now - self._looked_s < AGE_LOOK_S:
             return
@@ -258,6 +272,8 @@ class DeadLetters:
     def _open(self) -> sqlite3.Connection:
         if self._ended:
             raise sqlite3.ProgrammingError("the store is closed")
+        if self._db is not None and self._inodes != self._seen():
+            self._write_anew(self._db)
         if self._db is None:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             db = self._db = sqlite3.connect(
@@ -270,13 +286,53 @@ class DeadLetters:
                 self._count, self._bytes = db.execute(query).fetchone()
                 found = db.execute("SELECT DISTINCT batch FROM replay").fetchall()
                 self._under_way = {batch for (batch,) in found}
+                self._inodes = self._seen()
             except sqlite3.DatabaseError as error:
                 self.close()
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                     self.path.rename(self.path.with_name(f"{self.path.name}.corrupt"))
+                    self._gone(f"damaged: {error}")
                 raise
         return self._db
+
+    def _seen(self) -> tuple[int, int] | None:
+        """Which files have the names of the database and its log; None where one is missing."""
+        try:
+            log_file = self.path.with_name(f"{self.path.name}-wal")
+            return self.path.stat().st_ino, log_file.stat().st_ino
+        except FileNotFoundError:
+            return None
+
+    def _write_anew(self, db: sqlite3.Connection) -> None:
+        """The file was deleted or replaced under us; the open one still has all letters."""
+        new = self.path.with_name(f"{self.path.name}.new")
+        new.unlink(missing_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        try:
+            db.execute("VACUUM INTO ?", (str(new),))
+        except sqlite3.DatabaseError as error:
+            if self._seen() is None:
+                self._gone(f"deleted by somebody: {error}")
+            self.close()
+            return
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        inodes = self._inodes
+        self.close()
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        if self.path.exists() and (inodes is None or self.path.stat().st_ino != inodes[0]):
+            self.path.rename(self.path.with_name(f"{self.path.name}.replaced"))
+        new.rename(self.path)
+        text = "%s was deleted or replaced by somebody; %d dead letters are written anew"
+        log.error(text, self.path, self._count)
+
+    def _gone(self, why: str) -> None:
+        count, self._count, self._bytes = self._count, 0, 0
+        self._under_way.clear()
+        log.error("%s is lost with %d dead letters: %s", self.path, count, why)
+        self.on_lost(count, f"{self.path.name}: {why}")
 
     def close(self, *, for_good: bool = False) -> None:
         """Close the file; whatever needs it later opens it again, unless it is ``for_good``.

@@ -7,15 +7,17 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import NamedTuple
 
 from gateway.errors import Rejected, SinkUnavailable, TooLarge
 from gateway.health import Heartbeats
 from gateway.sinks import RemoteSink
-from gateway.sinks.payload import Describes, TooSlow, plain_body
+from gateway.sinks.payload import Describes, TooSlow, Vouches, plain_body
 from gateway.spool.manifest import Span
 from gateway.spool.shelf import Batch
 from gateway.writer.deadletters import DeadLetters
+from gateway.writer.doubt import Doubt
 from gateway.writer.lanes import Lanes
 from gateway.writer.pace import Pace
 from gateway.writer.tally import Refused, Tally
@@ -43,6 +45,15 @@ class Backoff(NamedTuple):
         jittered = base * random.uniform(0.75, 1.25)
         asked = min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
         return max(jittered, asked)
+
+
+class _End(Enum):
+    """How the sending of a batch ended."""
+
+    THROUGH = 1
+    PUT_BACK = 2
+    STOP = 3
+    """The thread is to end; the batch stays in hand."""
 
 
 class Deliverer:
@@ -78,11 +89,11 @@ class Deliverer:
         timeout_s = float(getattr(sink.config, "timeout_s", 10.0))
         self._request_s = 2.0 * timeout_s + 30.0
         self._pace = Pace(timeout_s)
+        self._doubt = Doubt()
         self._finish = threading.Event()
         self._failures = 0
         self._refused_s: dict[tuple[str, str, frozenset[str]], float] = {}
         self._lost_at = 0.0
-        self._in_hand: Batch | None = None
 
     def finish(self) -> None:
         """End when no live batch waits, or at once where the sink does not answer."""
@@ -92,7 +103,7 @@ class Deliverer:
     @property
     def in_hand(self) -> Batch | None:
         """The batch that is being sent."""
-        return self._in_hand
+        return self._lanes.in_hand
 
     def run(self) -> None:
         """Deliver until `finish`."""
@@ -106,30 +117,43 @@ class Deliverer:
                     if finishing:
                         return
                     continue
-                self._in_hand = batch
-                tally = Tally(batch.stored.spans)
-                while True:
-                    try:
-                        sent = self._send(batch, tally, beat)
-                        break
-                    except Exception as error:  # must not end the thread, nor lose the batch
-                        if not self._our_fault(error, beat):
-                            return
-                if not sent:
+                if not self._deliver(batch, beat):
                     return
-                self._lanes.finished(batch)
-                self._in_hand = None
         finally:
             self._letters.close()
             self._heartbeats.forget(beat)
 
-    def _send(self, batch: Batch, tally: Tally, beat: str) -> bool:
-        """Send all of a batch; False where the end came before."""
+    def _deliver(self, batch: Batch, beat: str) -> bool:
+        """See a batch through, or put it back; False where the thread is to end."""
+        tally = Tally(batch.stored.spans)
+        self._doubt.begin()
+        while True:
+            try:
+                end = self._send(batch, tally, beat)
+                break
+            except Exception as error:  # must not end the thread, nor lose the batch
+                if not self._our_fault(error, beat):
+                    return False
+        if end is _End.THROUGH:
+            self._lanes.finished(batch)
+        elif end is _End.PUT_BACK:
+            batch.unsent = [batch.stored.body]
+            self._lanes.put_back(batch)
+            text = "refuses all rows; they are kept, and tried again now and then"
+            return self._wait(SinkUnavailable(f"{text}: {self._doubt.words}"), beat, "blocked")
+        return end is not _End.STOP
+
+    def _send(self, batch: Batch, tally: Tally, beat: str) -> _End:
+        """Send all of a batch."""
         format_ = batch.stored.format
+        begun = False
         while batch.unsent:
             body = batch.unsent[-1]
-            if self._divide(batch, self._pieces(body, format_)):
+            if self._divide(batch, self._pieces(batch, body)):
                 continue
+            if begun and batch.lane != "live" and not self._let_pass(beat):
+                return _End.STOP
+            begun = True
             self._heartbeats.beat(beat, self._request_s)
             begun_s = time.monotonic()
             try:
@@ -138,7 +162,7 @@ class Deliverer:
                 if isinstance(error, TooSlow):
                     self._slower(len(body))
                 if not self._wait(error, beat):
-                    return False
+                    return _End.STOP
                 continue
             except TooLarge as error:
                 self._recovered()  # it answers
@@ -147,26 +171,67 @@ class Deliverer:
                     continue
                 self._refuse(batch, tally, body, str(error) or "too large")
             except Rejected as error:
-                self._recovered()
                 words = str(error) or "refused"
+                self._judge(words)
+                if self._doubt.is_enough and batch.stored.rows and not tally.any_stored:
+                    return _End.PUT_BACK
                 if self._divide(batch, self._sink.split(body, format_, words)):
                     continue
                 self._refuse(batch, tally, body, words)
             except Exception as error:
                 if not self._our_fault(error, beat):
-                    return False
+                    return _End.STOP
                 continue
             else:
                 self._recovered()
+                self._doubt.stored()
+                tally.any_stored = True
                 self._pace.stored(len(body), time.monotonic() - begun_s)
             batch.unsent.pop()
-        self._count(batch, tally)
+        return self._conclude(batch, tally)
+
+    def _let_pass(self, beat: str) -> bool:
+        """Between two pieces live batches go first; False where the thread is to end."""
+        while (live := self._lanes.overtaker()) is not None:
+            if not self._deliver(live, beat):
+                return False
+        self._lanes.goes_on()
         return True
 
-    def _pieces(self, body: bytes, format_: str) -> list[bytes]:
-        """What goes one after another instead of a payload; mostly just itself."""
+    def _judge(self, words: str) -> None:
+        """Something was refused: by the store, or by whoever stands before it."""
+        if isinstance(self._sink, Vouches) and self._sink.vouches(words):
+            self._doubt.stored()
+        self._doubt.refused(words)
+        if not self._doubt.is_in_doubt:
+            self._recovered()  # it answers
+
+    def _conclude(self, batch: Batch, tally: Tally) -> _End:
+        """All of a batch was stored or refused: note it, unless the server is not believed.
+
+        A batch without rows holds dead letters, which may be refused once more.
+        """
+        if not tally.any_stored and batch.stored.rows:
+            if self._doubt.is_in_doubt:
+                return _End.PUT_BACK
+            self._doubt.give_up(tally.lines)
+        for lines, words in tally.letters:
+            if not self._letters.add_all(lines, words):
+                extra = {"sink": self._name, "line": lines[0][:500].decode(errors="replace")}
+                text = "sink %s: %d dead letters could not be kept"
+                log.error(text, self._name, len(lines), extra=extra)
+        self._count(batch, tally)
+        return _End.THROUGH
+
+    def _pieces(self, batch: Batch, body: bytes) -> list[bytes]:
+        """What goes one after another instead of a payload; mostly just itself.
+
+        Of what is not live so little that live rows do not wait long for its end.
+        """
+        format_ = batch.stored.format
         pieces = self._sink.pieces(body, format_)
-        if len(pieces) == 1 and not self._pace.fits(len(body)):
+        is_long = batch.lane != "live" and len(body) > self._pace.quick_bytes
+        if len(pieces) == 1 and (is_long or not self._pace.fits(len(body))):
             return self._sink.split(body, format_)
         return pieces
 
@@ -191,16 +256,13 @@ class Deliverer:
         return self._wait(SinkUnavailable(f"fault: {error!r}", operator=True), beat)
 
     def _refuse(self, batch: Batch, tally: Tally, body: bytes, words: str) -> None:
-        """Keep what was refused as dead letters, and note it."""
+        """Note what was refused; it becomes dead letters when the batch is through."""
         stored = batch.stored
         found = []
         if isinstance(self._sink, Describes):
             found = self._sink.describe_each(body, stored.format)
         lines = [line for line, _ in found] or [plain_body(body, stored.format)]
-        if not self._letters.add_all(lines, words):
-            extra = {"sink": self._name, "line": lines[0][:500].decode(errors="replace")}
-            text = "sink %s: %d dead letters could not be kept"
-            log.error(text, self._name, len(lines), extra=extra)
+        tally.letters.append((lines, words))
         if found:
             tally.add((about for _, about in found), words)
         else:
@@ -238,11 +300,11 @@ class Deliverer:
         self._refused_s[key] = now
         return before_s is None or now - before_s > STILL_S
 
-    def _wait(self, error: SinkUnavailable, beat: str) -> bool:
+    def _wait(self, error: SinkUnavailable, beat: str, state: str = "retrying") -> bool:
         """Note the failure and pause; False where the thread is to end."""
         self._failures += 1
         self.error = str(error)
-        self.state = "blocked" if error.operator else "retrying"
+        self.state = "blocked" if error.operator else state
         if self._failures == 1:
             self._lost_at = time.monotonic()
             extra = {"sink": self._name, "state": self.state, "error": self.error}

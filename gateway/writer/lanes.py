@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.spool.shelf import Batch
+from gateway.spool.shelf import Batch, Lane
 
 LIVE_BYTES = 6_000_000
 BACKLOG_BYTES = 2_000_000
@@ -37,6 +37,8 @@ class Lanes:
         self._late: deque[Batch] = deque()
         """Live ones that have waited too long, as in an outage: backlog that is in memory."""
         self._backlog: deque[Batch] = deque()
+        self._hand: list[Batch] = []
+        """What is being sent; the last one has overtaken the first."""
         self._done: list[Batch] = []
         self._size = 0
         self._run = 0
@@ -74,6 +76,7 @@ class Lanes:
             if not self._live and not self._late and (live_only or not self._backlog):
                 self._ready.wait(timeout_s)
             batch = self._choose(live_only=live_only)
+            self._hand += [batch] if batch is not None else []
             ask = self._more and not live_only and self.wants_backlog()
             if ask:
                 self._more = False
@@ -81,35 +84,73 @@ class Lanes:
             self._ask()
         return batch
 
+    def overtaker(self) -> Batch | None:
+        """A live batch that may go between two pieces of another one."""
+        with self._ready:
+            self._sort_out()
+            if not self._live or self._run >= SHARE:
+                return None
+            self._run += 1
+            batch = self._out_of("live")
+            self._hand.append(batch)
+            return batch
+
+    def goes_on(self) -> None:
+        """A piece of what was overtaken goes now."""
+        with self._ready:
+            self._run = 0
+
+    def put_back(self, batch: Batch) -> None:
+        """A batch in hand is not to be sent now: it is the first to go after what is live."""
+        with self._ready:
+            self._hand.remove(batch)
+            if batch.lane == "backlog":
+                self._backlog.appendleft(batch)
+            else:
+                self._late.appendleft(batch)
+                self._size += len(batch.stored.body)
+
+    @property
+    def in_hand(self) -> Batch | None:
+        """The batch that is being sent."""
+        with self._ready:
+            return self._hand[-1] if self._hand else None
+
     def _choose(self, *, live_only: bool) -> Batch | None:
         """Live first, and within its share the backlog, oldest first.
 
         ``live_only``: only what came in this run, in the order in which it came.
         """
-        now = self._clock()
-        while self._live and now - self._live[0].since_s > FRESH_S:
-            self._late.append(self._live.popleft())
+        self._sort_out()
         late, backlog = self._late, () if live_only else self._backlog
         if self._live and not (live_only and late):
             waits = bool(late or backlog)
             if not waits or self._run < SHARE:
                 self._run = self._run + 1 if waits else 0
-                return self._out_of(self._live)
+                return self._out_of("live")
         if not late and not backlog:
             return None
         self._run = 0
         if backlog and not (late and late[0].since_s < backlog[0].since_s):
-            return self._backlog.popleft()
-        return self._out_of(late)
+            return self._out_of("backlog")
+        return self._out_of("late")
 
-    def _out_of(self, lane: deque[Batch]) -> Batch:
-        batch = lane.popleft()
-        self._size -= len(batch.stored.body)
+    def _sort_out(self) -> None:
+        now = self._clock()
+        while self._live and now - self._live[0].since_s > FRESH_S:
+            self._late.append(self._live.popleft())
+
+    def _out_of(self, lane: Lane) -> Batch:
+        batch = {"live": self._live, "late": self._late, "backlog": self._backlog}[lane].popleft()
+        batch.lane = lane
+        if lane != "backlog":
+            self._size -= len(batch.stored.body)
         return batch
 
     def finished(self, batch: Batch) -> None:
         """A batch was delivered, dead-lettered or given up."""
         with self._ready:
+            self._hand.remove(batch)
             self._done.append(batch)
 
     def take_finished(self) -> list[Batch]:
@@ -124,12 +165,13 @@ class Lanes:
             self._ready.notify_all()
 
     def unkept(self) -> list[Batch]:
-        """Batches in memory that are not on disk, oldest first."""
+        """Batches in memory that are not on disk, oldest first; also what is in hand."""
         with self._ready:
-            return [b for b in (*self._late, *self._live, *self._backlog) if b.key is None]
+            lanes = (*self._hand, *self._late, *self._live, *self._backlog)
+            return [batch for batch in lanes if batch.key is None]
 
     def oldest_s(self) -> float | None:
         """Monotonic time of the oldest batch in memory."""
         with self._ready:
-            heads = [lane[0].since_s for lane in (self._late, self._live, self._backlog) if lane]
-        return min(heads, default=None)
+            heads = [lane[0] for lane in (self._late, self._live, self._backlog) if lane]
+            return min((b.since_s for b in (*heads, *self._hand)), default=None)

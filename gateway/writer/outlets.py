@@ -15,9 +15,8 @@ from gateway.health import Heartbeats
 from gateway.losses import Cause
 from gateway.model import Table
 from gateway.sinks import DurableSink, Selected
-from gateway.spool import LOSS_TABLE
 from gateway.spool.manifest import Note, Span, merge_spans
-from gateway.spool.notes import LossNotes, told_now
+from gateway.spool.notes import LossNotes
 from gateway.writer.alive import Alive
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import LastWords, told_in
@@ -167,7 +166,7 @@ class DirectOutlet(Outlet):
     def open(self) -> None:
         """Tell what an earlier run could not."""
         left = self._sink.left() if isinstance(self._sink, Remembers) else None
-        for cause, span, detail in told_now(self._notes.load(), left[1] if left else {}):
+        for cause, span, detail in self._notes.to_tell(left[1] if left else {}):
             self._lost(cause, span, detail)
 
     def stored_nothing(self) -> bool:
@@ -229,8 +228,7 @@ class DirectOutlet(Outlet):
         self._sink.store(rows)
         self._rows_stored += len(rows)
         self._values_stored += sum(len(s.row.table.columns) for s in rows)
-        if any(s.row.table.name == LOSS_TABLE for s in rows):
-            self._notes.settled()
+        self._notes.settled(told_in((s.row for s in rows), self.name))
         self._last_stored_s = time.monotonic()
 
     def finish(self, stop_at_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
@@ -78,6 +79,7 @@ class LetterBox:
         self._asked: deque[_Asked] = deque()
         self._closed = False
         letters.on_dropped = self._dropped
+        letters.on_lost = self._gone
 
     # -- for people, from any thread
 
@@ -229,6 +231,10 @@ class LetterBox:
         spans = merge_spans(Span(x.device, x.table, 1, x.time_ns, x.time_ns) for x in about)
         for span in spans:
             self._lost(cause, span, "refused before; its dead letter was given up")
+
+    def _gone(self, count: int, why: str) -> None:
+        now_ns = time.time_ns()
+        self._lost("dead_letter_lost", Span("?", "?", count, now_ns, now_ns), why)
 
 
 class _Readable:

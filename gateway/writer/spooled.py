@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gateway.health import Heartbeats
+from gateway.losses import Cause
 from gateway.model import OWN_TABLES
 from gateway.sinks import RemoteSink, Selected
 from gateway.spool import Spool, SpoolUnwritable
-from gateway.spool.manifest import Note, Span, merge_spans
+from gateway.spool.manifest import Note, Span, merge_notes
 from gateway.spool.segment import Stored
 from gateway.spool.shelf import FAMILIES, Batch, Family
 from gateway.writer.alive import Alive
@@ -124,7 +125,7 @@ class SpooledOutlet(Outlet):
         """What is in memory only goes to disk as soon as that takes it again."""
         if not self._is_open:
             return
-        waiting = self._unkept()
+        waiting = self._lanes.unkept()
         for family in FAMILIES:
             batches = [batch for batch in waiting if _family(batch) == family]
             for group in _groups(batches):
@@ -133,14 +134,6 @@ class SpooledOutlet(Outlet):
                 except SpoolUnwritable:
                     return
                 self._unkept_rows -= sum(batch.stored.rows for batch in group)
-
-    def _unkept(self) -> list[Batch]:
-        """Batches that are in memory only."""
-        waiting = self._lanes.unkept()
-        in_hand = self._deliverer.in_hand
-        if in_hand is not None and in_hand.key is None and in_hand not in waiting:
-            waiting.append(in_hand)
-        return waiting
 
     def _settle(self) -> None:
         done = self._lanes.take_finished()
@@ -170,7 +163,7 @@ class SpooledOutlet(Outlet):
                 raise SpoolUnwritable(self._spool.disk.error)
             batches = self._spool.put(family, stored)
             if self._unkept_rows:  # these rows are newer: no start would miss those any more
-                self._spool.hold(self._unkept(), "spool_unwritable", "in memory at the kill")
+                self._spool.hold(self._lanes.unkept(), "spool_unwritable", "in memory at the kill")
         except SpoolUnwritable:
             now = time.monotonic()
             batches = [Batch(None, s, now) for s in stored]
@@ -188,16 +181,20 @@ class SpooledOutlet(Outlet):
             return
         self._unkept_rows -= sum(batch.stored.rows for batch in unkept)
         told = [note for batch in unkept for note in batch.stored.told]
-        spans = merge_spans(span for batch in unkept for span in batch.stored.spans)
-        detail = self._spool.disk.error[:200]
+        why: tuple[Cause, str] = ("spool_unwritable", self._spool.disk.error[:200])
+        lost = merge_notes(
+            (cause, span, detail)
+            for batch in unkept
+            for cause, detail in [batch.given_up or why]
+            for span in batch.stored.spans
+        )
         if ending:
             self.last_words.add(told)
+            self._spool.let_go(unkept)
         else:
-            self._spool.put_off(told)
-            self._spool.note([("spool_unwritable", span, detail) for span in spans])
-        self._spool.let_go(unkept)
-        for span in spans:
-            self._lost("spool_unwritable", span, detail)
+            self._spool.let_go(unkept, lost=lost, put_off=told)
+        for cause, span, detail in lost:
+            self._lost(cause, span, detail)
 
     def _rejected(self, spans: list[Span], words: str) -> None:
         if self._box.is_replay(self._deliverer.in_hand):
@@ -214,7 +211,7 @@ class SpooledOutlet(Outlet):
             self._thread.join(2.0)
         self._settle()
         self._keep()
-        self._drop_unkept(self._unkept(), ending=True)
+        self._drop_unkept(self._lanes.unkept(), ending=True)
         self._box.close()
         if self._is_open:
             self._spool.close(clean=True)
@@ -224,9 +221,7 @@ class SpooledOutlet(Outlet):
         deliverer = self._deliverer
         spool = self._spool.status()
         now = time.monotonic()
-        in_hand = deliverer.in_hand
         waiting = [self._lanes.oldest_s(), spool.pop("backlog_since_s")]
-        waiting.append(in_hand.since_s if in_hand is not None else None)
         known = [since for since in waiting if since is not None]
         last = deliverer.last_stored_s
         state, error = deliverer.state, deliverer.error

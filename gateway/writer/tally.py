@@ -36,6 +36,15 @@ class Tally:
         """By row; None: a line of several columns was refused as a whole."""
         self._words: dict[tuple[str, str, int], str] = {}
         self._whole: list[Refused] = []
+        self.letters: list[tuple[list[bytes], str]] = []
+        """Lines that were refused, as they were sent, with the words for them."""
+        self.any_stored = False
+        """Something of the batch was stored."""
+
+    @property
+    def lines(self) -> int:
+        """Lines that were refused."""
+        return sum(len(lines) for lines, _ in self.letters)
 
     def add(self, refused: Iterable[Described], words: str) -> None:
         """These lines were refused."""

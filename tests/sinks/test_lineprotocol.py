@@ -141,7 +141,7 @@ def test_quality_goes_only_to_the_cut_whose_columns_it_concerns() -> None:
 def test_the_first_good_row_and_the_next_after_a_loss_end_what_was_told_before(
     made: type[LineEncoder],
 ) -> None:
-    tables = [Table(name, "d", [Column("a", "f4")]) for name in ("m", "gateway_m")]
+    tables = [Table(name, "d", [Column("a", "f4")]) for name in ("m", "gateway_event")]
     encoder = made()
     told = []
     for n in range(5):

@@ -61,13 +61,14 @@ class Bench:
         finally:
             self.spool.close(clean=True)
 
-    def put(self, family: Family = "data", size: int = 1000) -> Batch:
-        """Store the next batch."""
+    def put(self, family: Family = "data", size: int = 1000, told: Iterable[Loss] = ()) -> Batch:
+        """Store the next batch, whose rows tell of these losses."""
         n = next(self.numbers)
         self.tables[n] = "gateway_event" if family == "events" else "t"
         spans = (Span("d", self.tables[n], 1, n, n),)
         body = random.Random(n).randbytes(size)
-        return self.spool.put(family, [Stored(body, "lp", 1, 3, spans)])[0]
+        notes = tuple((x.cause, Span(*x[1:3], x.rows, *x[3:5]), x.detail) for x in told)
+        return self.spool.put(family, [Stored(body, "lp", 1, 3, spans, notes)])[0]
 
     def put_away(self, family: Family = "data", size: int = 1000) -> int:
         """Store the next batch, on disk only."""

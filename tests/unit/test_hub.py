@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.hub import ROW_CELLS, Dropped, Hub, Subscription
+from gateway.hub import ROW_CELLS, Dropped, Hub, Subscription, cells
 from gateway.losses import Loss, LossLedger
 from gateway.model import Column, Row, Table, make_parts
 
@@ -53,6 +53,40 @@ def test_an_overflow_of_narrow_tables_is_counted_row_by_row_and_does_not_feed_it
     assert ledger.rows_by_cause["hub_overflow"] + len(left) == 4000
     assert queue.dropped_rows >= 4000 - len(left)
     assert len(ledger.told()) <= 3 * 40, "a report a table, not one a row"
+
+
+def test_rows_of_losses_and_alarms_outlast_those_of_machines_in_a_full_queue() -> None:
+    hub, ledger, queue = gateway_hub(100 * (ROW_CELLS + 2))
+    for i in range(3):
+        ledger.record(Loss("other", "d", "t", i, i, 1, "spool_bound"))
+    for i in range(4000):
+        hub.publish(row(table(), i))
+    assert [r.table for r in queue.drain()][:3] == [ledger.table] * 3
+
+
+def test_even_losses_go_where_they_alone_would_fill_the_queue() -> None:
+    hub, ledger, queue = gateway_hub(20_000)
+    for i in range(4000):
+        ledger.record(Loss("other", "d", "t", i, i, 1, "spool_bound"))
+    assert sum(map(cells, queue.drain())) <= 20_000
+
+
+def test_what_a_full_queue_gives_up_is_told_once_it_has_room_or_at_the_end() -> None:
+    hub, ledger, queue = gateway_hub(100 * (ROW_CELLS + 2))
+    of = table()
+    for at in range(0, 4000, 100):
+        for i in range(100):
+            hub.publish(row(of, at + i))
+        hub.report_drops()
+    assert ledger.told() == []
+    left = len(queue.drain())
+    hub.report_drops()
+    (told,) = ledger.told()
+    assert (told.loss.first_ns, told.loss.rows) == (0, 4000 - left)
+    for i in range(1000):
+        hub.publish(row(of, i))
+    hub.report_drops(ending=True)
+    assert ledger.rows_by_cause["hub_overflow"] > 4000 - left
 
 
 def test_the_bound_is_one_of_memory_texts_included() -> None:

@@ -125,3 +125,58 @@ def test_an_oldest_batch_is_known() -> None:
     bench.live("2")
     assert bench.next() == "2"
     assert bench.lanes.oldest_s() == began_s
+
+
+def test_between_two_pieces_of_a_batch_live_ones_go_first_within_their_share() -> None:
+    bench = Bench()
+    bench.backlog("long")
+    assert bench.next() == "long"
+    assert bench.lanes.overtaker() is None
+    bench.live(*(str(n) for n in range(SHARE + 2)))
+    passed = []
+    while (batch := bench.lanes.overtaker()) is not None:
+        assert bench.lanes.in_hand is batch
+        bench.lanes.finished(batch)
+        passed.append(batch.stored.format)
+    assert passed == [str(n) for n in range(SHARE)]
+    bench.lanes.goes_on()
+    again = bench.lanes.overtaker()
+    assert again is not None
+    bench.clock.now += 2 * FRESH_S
+    assert bench.lanes.overtaker() is None, "it has waited too long to be live"
+
+
+def test_what_is_in_hand_is_known_until_it_is_finished() -> None:
+    bench = Bench()
+    bench.live("1")
+    (batch,) = bench.lanes.unkept() or [bench.lanes.next(0.0)]
+    assert batch is not None
+    began_s, batch.key = batch.since_s, None
+    bench.clock.now += 5.0
+    assert bench.lanes.in_hand is batch
+    assert bench.lanes.unkept() == [batch]
+    assert bench.lanes.oldest_s() == began_s
+    bench.lanes.finished(batch)
+    assert (bench.lanes.in_hand, bench.lanes.unkept()) == (None, [])
+    assert bench.lanes.take_finished() == [batch]
+
+
+def test_what_is_put_back_goes_after_live_and_before_other_backlog() -> None:
+    bench = Bench(live_bytes=3_500)
+    bench.backlog("a", "b")
+    bench.live("1", "2")
+    bench.clock.now += 2 * FRESH_S
+    first = bench.lanes.next(0.0)
+    assert first is not None
+    assert (first.stored.format, first.lane) == ("a", "backlog")
+    bench.lanes.put_back(first)
+    assert bench.lanes.in_hand is None
+    bench.live("3")
+    assert bench.order(2) == ["3", "a"]
+    assert bench.next() == "b"
+    late = bench.lanes.next(0.0)
+    assert late is not None
+    assert (late.stored.format, late.lane) == ("1", "late")
+    bench.lanes.put_back(late)
+    assert bench.live("4", "5") == ["1"], "what was put back counts in the bound"
+    assert bench.order() == ["4", "5", "2"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 
 from gateway.spool import SpoolUnwritable
 from tests.faults import disks
-from tests.faults.shim import Shim
 from tests.support import ROOT, missing, need_program
 from tests.unit.spoolkit import Bench, number
 
@@ -241,13 +239,21 @@ def test_after_a_failed_write_the_batch_goes_to_a_new_segment_and_the_old_one_is
         assert not old[0].exists()
 
 
-def test_a_sync_that_fails_moves_on_to_a_new_segment(tmp_path: Path) -> None:
-    folder = tmp_path / "spool"
-    shim = Shim(tmp_path, folder / "0000000001-data")
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[disks.Failing]:
+    """A file system whose calls fail as told."""
+    disk = disks.Failing(tmp_path)
+    try:
+        yield disk
+    finally:
+        disk.close()
+
+
+def test_a_sync_that_fails_moves_on_to_a_new_segment(failing: disks.Failing) -> None:
+    folder = failing.place / "spool"
     command = [sys.executable, "-m", "tests.sims.spool_steps", str(folder)]
-    environment = {**os.environ, **shim.environment}
     pipe = subprocess.PIPE
-    steps = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=pipe, stdout=pipe)
+    steps = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe)
     assert steps.stdin is not None
     assert steps.stdout is not None
 
@@ -261,17 +267,17 @@ def test_a_sync_that_fails_moves_on_to_a_new_segment(tmp_path: Path) -> None:
     try:
         for n in range(1, 11):
             assert acknowledged(n) == b"%d\n" % n
-        shim.disk(sync=errno.EIO)
+        # of the newest segment only: a disk that syncs nothing anywhere takes no batch at all
+        failing.tell(sync=errno.EIO, only="0000000001-data")
         for n in range(11, 21):
             assert acknowledged(n) == b"%d\n" % n
-        assert shim.seen
-        shim.disk()
+        assert failing.seen
     finally:
         steps.kill()
         steps.wait()
         steps.stdin.close()
         steps.stdout.close()
-        shim.close()
+        failing.tell()
     assert len(list(folder.glob("*-data.db"))) == 2
     bench = Bench(folder, max_bytes=1_000_000_000)
     with bench.closing():

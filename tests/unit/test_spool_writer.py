@@ -149,20 +149,23 @@ def left_on_disk(folder: Path, place: Path) -> int:
 FIRST_OLD = 1_000_000
 
 
-def leave_backlog(folder: Path, batches: int) -> None:
+def leave_backlog(folder: Path, batches: int, *, rows: int = 1, text: str = "") -> None:
     """What an earlier run could not deliver."""
     spool = Spool(folder / "spool", SpoolConfig(), "s", lambda loss: None)
     spool.open()
-    for n in range(FIRST_OLD, FIRST_OLD + batches):
-        line = f'm,device=d v={n},s="" {n}\n'.encode()
-        made = spool.put("data", [Stored(line, "lp", 1, 2, (Span("d", "m", 1, n, n),))])
+    for first in range(FIRST_OLD, FIRST_OLD + batches * rows, rows):
+        numbers = range(first, first + rows)
+        body = "".join(f'm,device=d v={n},s="{text}" {n}\n' for n in numbers).encode()
+        span = Span("d", "m", rows, first, numbers[-1])
+        made = spool.put("data", [Stored(body, "lp", rows, 2 * rows, (span,))])
         spool.release(batch.key for batch in made if batch.key)
     spool.close(clean=True)
 
 
-def ages_s(line: Line, store: Store, numbers: list[int]) -> list[float]:
-    """How old live rows were when they were stored."""
-    return [store.arrived_s[n] - line.published_s[n] for n in numbers]
+def ages_s(line: Line, store: Store, since: int = 0) -> list[float]:
+    """How old each live row was when it was stored; those that wait longest count, too."""
+    until(lambda: line.published_s.keys() <= store.arrived_s.keys(), what="the last live rows")
+    return [store.arrived_s[n] - at for n, at in line.published_s.items() if n > since]
 
 
 @pytest.mark.parametrize(
@@ -185,8 +188,7 @@ def test_live_rows_stay_young_while_a_backlog_drains(
         try:
             until(drained, 45.0, "the backlog to drain")
             during = list(store.batches)
-            live = [n for n in store.arrived_s if n < FIRST_OLD]
-            young = ages_s(line, store, live)
+            young = ages_s(line, store)
         finally:
             line.stop()
     old = [numbers for numbers in during if numbers[0] >= FIRST_OLD]
@@ -197,6 +199,33 @@ def test_live_rows_stay_young_while_a_backlog_drains(
         f"oldest live row {max(young):.2f} s; {len(old)} old, {len(during) - len(old)} live batches"
     )
     assert set(store.arrived_s) >= set(line.published_s)
+    assert line.losses == []
+
+
+def test_live_rows_do_not_wait_for_the_end_of_a_long_batch_on_a_slow_line(tmp_path: Path) -> None:
+    store = Store()
+    rate, rows, batches = 150_000.0, 100, 3
+    leave_backlog(tmp_path, batches, rows=rows, text="x" * 4_000)
+    whole_s = rows * 4_000 / rate
+    last = FIRST_OLD + batches * rows - 1
+    with hf.faults(judge=store.judge, rate=rate) as server:
+        line = Line(tmp_path, server.url, flush_interval_s=0.3)
+
+        def drained() -> bool:
+            line.publish()
+            return last in store.arrived_s
+
+        try:
+            until(drained, 40.0, "the backlog to drain")
+            young = ages_s(line, store)
+        finally:
+            line.stop()
+    assert len(young) > 20
+    assert max(young) < min(2.0, whole_s)
+    assert sorted(n for n in store.arrived_s if n >= FIRST_OLD) == list(range(FIRST_OLD, last + 1))
+    pieces = sum(numbers[0] >= FIRST_OLD for numbers in store.batches)
+    assert pieces < 25 * batches, "each costs a round trip"
+    assert set(store.times.values()) == {1}
     assert line.losses == []
 
 
@@ -213,8 +242,7 @@ def test_what_an_outage_has_left_in_memory_does_not_delay_live_rows(tmp_path: Pa
             line.writer.status()
             store.is_up = True
             until(lambda: line.publish() and len(store.arrived_s) > away + 20, 30.0)
-            live = [n for n in store.arrived_s if n > away]
-            young = ages_s(line, store, live)
+            young = ages_s(line, store, since=away)
         finally:
             line.stop()
     assert max(young) < 2.0

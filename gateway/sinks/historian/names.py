@@ -12,6 +12,9 @@ import orjson
 from gateway.errors import GatewayError
 from gateway.model import Kind
 
+_MAX_ENDS = 50
+"""A tag may have so many dots and colons where its table may end."""
+
 
 class SeriesName(NamedTuple):
     """One series: ``table`` is its key, e.g. ``electricity.meter``."""
@@ -53,24 +56,15 @@ def find_targets(connection: sqlite3.Connection, device: str, tag: str) -> list[
     ``tag`` may name its table: ``electricity.meter:Pt``, or with a dot. GatewayError where there is
     none of that name, or more than one.
     """
-    found = connection.execute(
-        "SELECT o.id, s.position, o.table_name, o.module, s.tag, s.unit, s.kind"
-        " FROM source o JOIN series s ON s.source = o.id WHERE o.device = ?"
-        " ORDER BY o.id, s.position",
-        (device,),
-    ).fetchall()
-    if not found:
-        devices = [d for (d,) in connection.execute("SELECT DISTINCT device FROM source")]
-        raise GatewayError(_unknown("device", device, devices))
+    ends = [i + 1 for i, c in enumerate(tag) if c in ":."][:_MAX_ENDS]
+    found = _series(connection, device, [tag, *(tag[end:] for end in ends)])
     matching = [
         Target(source, position, _key(table, module), name, unit, kind)
         for source, position, table, module, name, unit, kind in found
         if tag in (name, *(f"{_key(table, module)}{mark}{name}" for mark in ":."))
     ]
     if not matching:
-        names = {name for *_, name, _, _ in found}
-        names |= {f"{_key(f[2], f[3])}:{f[4]}" for f in found}
-        raise GatewayError(f"device '{device}': {_unknown('tag', tag, names)}")
+        raise GatewayError(_nothing(connection, device, tag))
     tables = sorted({t.table for t in matching})
     if len(tables) > 1:
         raise GatewayError(
@@ -78,6 +72,29 @@ def find_targets(connection: sqlite3.Connection, device: str, tag: str) -> list[
             f"'{tables[0]}:{tag}'"
         )
     return matching
+
+
+def _series(
+    connection: sqlite3.Connection, device: str, names: Sequence[str] | None = None
+) -> list[tuple[int, int, str, str | None, str, str | None, Kind]]:
+    """All of a device, or those with tags of these names: far fewer come out of the file."""
+    only = "" if names is None else f" AND s.tag IN ({', '.join('?' * len(names))})"
+    return connection.execute(
+        "SELECT o.id, s.position, o.table_name, o.module, s.tag, s.unit, s.kind"
+        f" FROM source o JOIN series s ON s.source = o.id WHERE o.device = ?{only}"
+        " ORDER BY o.id, s.position",
+        (device, *(names or ())),
+    ).fetchall()
+
+
+def _nothing(connection: sqlite3.Connection, device: str, tag: str) -> str:
+    found = _series(connection, device)
+    if not found:
+        devices = [d for (d,) in connection.execute("SELECT DISTINCT device FROM source")]
+        return _unknown("device", device, devices)
+    names = {name for *_, name, _, _ in found}
+    names |= {f"{_key(f[2], f[3])}:{f[4]}" for f in found}
+    return f"device '{device}': {_unknown('tag', tag, names)}"
 
 
 def common_kind(targets: Sequence[Target]) -> Kind:

@@ -7,10 +7,14 @@ the others from then on. Source of the words: InfluxDB 1.6 to 2.7, `PartialWrite
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from gateway.sinks.influxdb import lineprotocol as lp
@@ -20,6 +24,8 @@ FORGET_S = 600.0
 
 MAX_COLUMNS = 1_000
 """Columns that are remembered."""
+
+SAVE_EVERY_S = 1.0
 
 VAIN = 16
 """After so many refusals in a row without a good answer nothing is divided below its lines, and
@@ -44,6 +50,9 @@ class Verdict(NamedTuple):
     """It is the time of the lines that is refused, so their columns do not matter."""
 
 
+NO_VERDICT = Verdict(None, None, False)
+"""Words that InfluxDB need not have said."""
+
 _CONFLICT = re.compile(r'input field "(.*)" on measurement "(.*)" is type (\w+),')
 _DROPPED = re.compile(r"\bdropped=(\d+)\b")
 _QUOTED = re.compile(r"'.*'")
@@ -64,15 +73,57 @@ def read(words: str) -> Verdict:
 
 
 class Refusals:
-    """Columns that the server refused lately. One thread delivers; `known` is for any."""
+    """Columns that the server refused lately. One thread delivers; `known` is for any.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    They outlive a restart in the file at ``path``, which is a help only: without it each is refused
+    once more.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, path: Path | None = None
+    ) -> None:
         self.known: frozenset[Column] = frozenset()
         """Replaced when it changes, so that ``is`` tells whether it did."""
         self._clock = clock
+        self._path = path
+        self._load_lock = threading.Lock()
+        self._is_loaded = path is None
+        self._saved: frozenset[Column] = frozenset()
+        self._saved_s = clock()
         self._since_s: dict[Column, float] = {}
         self._refused: Counter[Column] = Counter()
         self._in_vain = 0
+
+    def load(self) -> None:
+        """Know what an earlier run knew; once. Never raises."""
+        if self._is_loaded:
+            return
+        with self._load_lock:
+            if self._is_loaded or self._path is None:
+                return
+            with suppress(OSError, ValueError, TypeError):
+                for measurement, key, kind, count in json.loads(self._path.read_bytes()):
+                    column = Column(_bytes(measurement), _bytes(key), str(kind))
+                    self._since_s[column] = self._clock()
+                    self._refused[column] = int(count)
+            self.known = self._saved = frozenset(self._since_s)
+            self._is_loaded = True
+
+    def save(self, *, at_once: bool = False) -> None:
+        """Leave what is known to the next start, at most once a second. Never raises."""
+        now = self._clock()
+        if self._path is None or not self._is_loaded or self.known is self._saved:
+            return
+        if not at_once and now - self._saved_s < SAVE_EVERY_S:
+            return
+        self._saved, self._saved_s = self.known, now
+        listed = [
+            [_text(c.measurement), _text(c.key), c.kind, self._refused[c]] for c in self._saved
+        ]
+        with suppress(OSError):
+            temporary = self._path.with_suffix(".new")
+            temporary.write_text(json.dumps(listed), "ascii")
+            temporary.replace(self._path)
 
     def names(self) -> list[str]:
         """The columns as a person reads them."""
@@ -180,6 +231,14 @@ class Refusals:
             b"".join(line for line, c in zip(lines, chosen, strict=True) if c is wanted)
             for wanted in (True, False)
         ]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")
 
 
 def _halves(text: bytes) -> list[bytes]:

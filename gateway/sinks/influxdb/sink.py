@@ -24,7 +24,7 @@ from gateway.sinks.influxdb import answers
 from gateway.sinks.influxdb import lineprotocol as lp
 from gateway.sinks.influxdb.bounded_http import Transport
 from gateway.sinks.influxdb.narrow import NarrowEncoder
-from gateway.sinks.influxdb.refusals import Refusals
+from gateway.sinks.influxdb.refusals import NO_VERDICT, Refusals, read
 from gateway.sinks.influxdb.wide import LineEncoder
 from gateway.sinks.payload import Described, plain_body
 
@@ -98,7 +98,7 @@ class InfluxSink(RemoteSink):
     def __init__(self, name: str, config: InfluxConfig, state_dir: Path) -> None:
         super().__init__(name, config, state_dir)
         narrow = config.layout == "narrow"
-        self._refusals = Refusals()
+        self._refusals = Refusals(path=state_dir / f"{name}.refused.json")
         wide = LineEncoder(config.max_columns, self._refusals)
         self._encoder = NarrowEncoder() if narrow else wide
         self._client: InfluxDBClient | None = None
@@ -111,6 +111,7 @@ class InfluxSink(RemoteSink):
 
     def encode(self, rows: Sequence[Selected]) -> list[Payload]:
         """The rows as line protocol, in payloads of about 4 MB of text."""
+        self._refusals.load()
         packed = self.config.gzip
         return [
             Payload(compress(text) if packed else text, GZIP if packed else PLAIN, count, values)
@@ -124,6 +125,7 @@ class InfluxSink(RemoteSink):
 
     def pieces(self, body: bytes, format: str) -> list[bytes]:
         """The lines without the columns that the server is known to refuse, and those apart."""
+        self._refusals.load()
         if format not in (GZIP, PLAIN) or not self._refusals.known:
             return [body]
         return self._packed(body, format, self._refusals.apart(plain_body(body, format)))
@@ -162,6 +164,10 @@ class InfluxSink(RemoteSink):
         values = lp.count_fields(line)
         return Described(labels.get("device", "?"), table, time_ns, values, column)
 
+    def vouches(self, words: str) -> bool:
+        """Whether the words name a column, the time, or how many lines were dropped."""
+        return read(words) != NO_VERDICT
+
     # -- delivering
 
     def deliver(self, body: bytes, format: str) -> None:
@@ -187,6 +193,7 @@ class InfluxSink(RemoteSink):
                 self._forget()  # the token may have been changed: read it again
             if isinstance(fault, Rejected):
                 self._refusals.refused(plain_body(body, format), str(fault))
+                self._refusals.save()
             raise fault from error
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise answers.silence(error, self.config.timeout_s) from error
@@ -197,6 +204,7 @@ class InfluxSink(RemoteSink):
             # a captive portal or another server: nobody said that the rows are stored
             raise SinkUnavailable(f"the server answered {status} instead of 204")
         self._refusals.stored(lambda: plain_body(body, format))
+        self._refusals.save()
 
     def _connected(self) -> WriteService:
         if self._closed:
@@ -244,6 +252,8 @@ class InfluxSink(RemoteSink):
 
     def close(self) -> None:
         """End a request that is under way and close the connection."""
+        if not self._closed:
+            self._refusals.save(at_once=True)
         self._closed = True
         self._transport.interrupt()
         self._forget()

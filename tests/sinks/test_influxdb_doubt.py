@@ -1,0 +1,197 @@
+"""A server, or what stands before it, that refuses whatever comes: it is not believed for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.model import Column, Table
+from gateway.writer.doubt import MAX_BATCHES, MAX_LINES, MAX_PROBES
+from tests.sims import http_faults as hf
+from tests.sinks.influxkit import Gateway, gateway  # noqa: F401
+from tests.support import until
+
+TABLE = Table("m", "d", [Column("a", "f4"), Column("bad", "f4")], [("device", "d")])
+PROXY = hf.said("400 Bad Request", b"<html>the request could not be understood</html>")
+CONFLICT = (
+    b'{"message":"partial write: field type conflict: input field \\"a\\" on measurement \\"m\\" is'
+    b' type float, already exists as type string dropped=%d"}'
+)
+
+
+class Judge:
+    """What says no to everything, to what holds a word, or to nothing."""
+
+    def __init__(self) -> None:
+        self.no_to: bytes | None = b""
+        self.no: Callable[[int], bytes] = lambda lines: PROXY
+        self.stored: set[int] = set()
+        self.refused = 0
+
+    def __call__(self, body: bytes) -> bytes:
+        if self.no_to is not None and self.no_to in body:
+            self.refused += 1
+            return self.no(body.count(b"\n"))
+        self.stored |= {int(line.rsplit(b" ", 1)[1]) for line in body.splitlines()}
+        return hf.STORED
+
+
+@pytest.fixture
+def judge() -> Judge:
+    return Judge()
+
+
+@pytest.fixture
+def server(judge: Judge) -> Iterator[hf.FaultServer]:
+    with hf.faults(judge=judge) as made:
+        yield made
+
+
+def publish(gateway: Gateway, *numbers: int, rows: int = 1) -> None:  # noqa: F811
+    """Batches that begin at these numbers."""
+    for n in numbers:
+        gateway.publish(TABLE, n, *([[float(n + i), 1.0] for i in range(rows)]))
+
+
+def test_a_proxy_that_refuses_everything_does_not_empty_the_spool(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+) -> None:
+    writer = gateway.start(server.url, gzip=False)
+    publish(gateway, *range(1, 31))
+    until(lambda: writer.status()["state"] == "blocked")
+    publish(gateway, *range(31, 41))
+    before = judge.refused
+    until(lambda: judge.refused > before + 3, what="it to be tried again")
+    status = writer.status()
+    assert status["state"] == "blocked"
+    assert "refuses all rows" in status["error"]
+    assert "400 Bad Request" in status["error"] or "could not be understood" in status["error"]
+    assert status["rows_rejected"] == MAX_BATCHES
+    assert status["dead_letters"] <= 3 * MAX_BATCHES, "a line for each column, and the quality"
+    assert status["pending_rows"] == 40 - MAX_BATCHES
+    judge.no_to = None
+    status = gateway.settled(40)
+    assert (status["state"], status["error"]) == ("good", None)
+    assert status["rows_rejected"] == MAX_BATCHES
+    gateway.stop()
+    lost = {loss.first_ns for loss in gateway.losses}
+    assert judge.stored == set(range(1, 41)) - lost
+    assert {loss.cause for loss in gateway.losses} == {"rejected"}
+    assert sum(loss.rows for loss in gateway.losses) == MAX_BATCHES
+
+
+def test_of_large_batches_fewer_are_believed_and_a_probe_is_short(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+) -> None:
+    writer = gateway.start(server.url, gzip=False)
+    publish(gateway, 1, rows=MAX_LINES)
+    until(lambda: writer.status()["rows_rejected"] == MAX_LINES, 60)
+    before = judge.refused
+    publish(gateway, 10_001, rows=MAX_LINES)
+    until(lambda: writer.status()["state"] == "blocked")
+    assert judge.refused - before <= 2 * MAX_PROBES
+    judge.no_to = None
+    gateway.settled(2 * MAX_LINES)
+    assert judge.stored == set(range(10_001, 10_001 + MAX_LINES))
+    gateway.stop()
+
+
+def test_over_a_restart_what_was_held_is_kept(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+) -> None:
+    writer = gateway.start(server.url, gzip=False)
+    publish(gateway, *range(1, 11))
+    until(lambda: writer.status()["state"] == "blocked")
+    gateway.stop()
+    judge.no_to = None
+    gateway.start(server.url, gzip=False)
+    until(lambda: len(judge.stored) == 10 - MAX_BATCHES)
+    gateway.stop()
+    assert sum(loss.rows for loss in gateway.losses) == MAX_BATCHES
+
+
+def test_one_good_row_among_the_bad_shows_that_the_server_judges(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+) -> None:
+    judge.no_to = b" bad="
+    only_bad = Table("m", "d", [Column("bad", "f4")], [("device", "d")])
+    gateway.start(server.url, gzip=False)
+    for n in range(1, 6):
+        gateway.publish(only_bad, 10 * n, [1.0])
+        publish(gateway, 10 * n + 1)
+    status = gateway.settled(10)
+    assert status["state"] == "good"
+    assert judge.stored >= {10 * n + 1 for n in range(1, 6)}
+    assert [loss.first_ns for loss in gateway.losses if loss.first_ns % 10 == 0] == [
+        10, 20, 30, 40, 50
+    ]  # fmt: skip
+    gateway.stop()
+
+
+def test_a_store_that_says_what_it_dropped_is_believed_however_often(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+) -> None:
+    judge.no = lambda lines: hf.said("422 Unprocessable", CONFLICT % lines)
+    gateway.start(server.url, gzip=False)
+    publish(gateway, *range(1, 21))
+    status = gateway.settled(20)
+    assert (status["state"], status["rows_rejected"]) == ("good", 20)
+    gateway.stop()
+
+
+def test_columns_that_are_refused_are_known_after_a_restart(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+    tmp_path: Path,
+) -> None:
+    judge.no_to = b"bad="
+    gateway.start(server.url, gzip=False)
+    publish(gateway, 1)
+    gateway.settled(1)
+    assert gateway.sink.status()["columns_refused"] == ["m.bad as float"]
+    gateway.stop()
+    before = len(server.requests)
+    gateway.start(server.url, gzip=False)
+    publish(gateway, 2)
+    gateway.settled(1)
+    bodies = [body for _, body in server.requests[before:]]
+    assert [b"bad=" in body for body in bodies] == [False, True], "they were sent together once"
+    assert gateway.sink.status()["columns_refused"] == ["m.bad as float"]
+    judge.no_to = None
+    publish(gateway, 3)
+    until(lambda: gateway.sink.status()["columns_refused"] == [])
+    gateway.stop()
+    gateway.start(server.url, gzip=False)
+    publish(gateway, 4)
+    gateway.settled(1)
+    assert gateway.sink.status()["columns_refused"] == []
+    assert b"a=4" in server.requests[-1][1]
+    assert b"bad=1" in server.requests[-1][1]
+    gateway.stop()
+
+
+def test_a_damaged_note_of_refused_columns_is_no_more_than_none(
+    gateway: Gateway,  # noqa: F811
+    judge: Judge,
+    server: hf.FaultServer,
+    tmp_path: Path,
+) -> None:
+    judge.no_to = None
+    (tmp_path / "influx.refused.json").write_text('[["m","a","float",1],["m"]]')
+    gateway.start(server.url, gzip=False)
+    publish(gateway, 1)
+    assert gateway.settled(1)["rows_stored"] == 1
+    gateway.stop()
