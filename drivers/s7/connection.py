@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import socket
 import struct
@@ -90,6 +91,10 @@ def _item(space: Space, start: int, size: int) -> bytes:
     else:
         length = S7WordLen.BYTE
     return S7DataTypes.encode_address(area, space.db, start, length, size)
+
+
+_SEQUENCES = itertools.count(1)
+"""Of all connections: what a bridge kept of an earlier one matches no request of the next."""
 
 
 def _framed(pdu: bytes) -> bytearray:
@@ -275,7 +280,7 @@ class Connection(ISOTCPConnection):
 
     def _send_and_receive(self, frame: bytearray, deadline: float | None = None) -> int:
         """Send a frame; the length of the answering one, which then lies in the buffer."""
-        sequence = self._sequence = (self._sequence + 1) & 0xFFFF
+        sequence = self._sequence = next(_SEQUENCES) & 0xFFFF
         _SEQUENCE.pack_into(frame, _SEQUENCE_AT, sequence)
         self._deadline = deadline or time.monotonic() + self._timeout_s
         buffer = self._buffer

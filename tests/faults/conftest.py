@@ -15,6 +15,16 @@ from tests.faults import results
 from tests.faults.ledger import Verdict
 from tests.faults.rig import Rig
 
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Runs that are among the kept results of this commit are not done again."""
+    done = results.done()
+    again = [item for item in items if (item.path.name, item.name) in done]
+    if again:
+        config.hook.pytest_deselected(items=again)
+        items[:] = [item for item in items if item not in again]
+
+
 _BLANK: dict[str, Any] = {"result": "failed", "injected": 0, "unit": ""}
 
 
@@ -87,8 +97,9 @@ class Proof:
                 "fault": self.fault,
                 "seed": self.seed,
                 "seconds": round(time.monotonic() - self._began, 1),
-                "form": "long" if results.LONG else "short",
+                "form": results.FORM,
                 "commit": results.commit(),
+                **({"last": True} if last else {}),
                 **self._line,
             }
         )

@@ -122,9 +122,20 @@ class Failing:
         before = self.seen
         until(lambda: self.seen > before + 3, 20, "calls that fail")
 
-    def tell(self, *, write: int = 0, sync: int = 0, sync_s: float = 0.0, change: int = 0) -> None:
-        """What writes, syncs and all that changes anything answer (errno); how long a sync takes."""
-        told = write, sync, round(sync_s * 1000), change
+    def tell(
+        self,
+        *,
+        write: int = 0,
+        sync: int = 0,
+        sync_s: float = 0.0,
+        change: int = 0,
+        only: str = "",
+    ) -> None:
+        """What writes, syncs and all that changes anything answer (errno); how long a sync takes.
+
+        ``only``: of files with this in their path.
+        """
+        told = write, sync, round(sync_s * 1000), change, only.encode()
         self._map[: LAYOUT.size] = LAYOUT.pack(*told, self.seen)
 
     def close(self) -> None:

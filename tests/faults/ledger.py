@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from tests.sims.counting import Answered
@@ -107,7 +108,11 @@ def reconcile(
             elif answer.number in unheard:
                 in_flight += 1
             else:
-                faults.append(f"{device}: {answer.number} is lost in silence")
+                apart = min((_apart_ns(device, answer, loss) for loss in ranges), default=inf)
+                faults.append(
+                    f"{device}: {answer.number} is lost in silence, {apart / 1e9:.3f} s from "
+                    "the nearest loss that is told"
+                )
         faults += [
             f"{device}: {count} are missing where {loss} is told"
             for loss, count in told.items()
@@ -117,11 +122,15 @@ def reconcile(
     return Verdict(total, len(rows), named, in_flight, faults)
 
 
+def _apart_ns(device: str, answer: Answered, loss: LossRange) -> float:
+    """How far an answer is from a loss of its device; 0 within it."""
+    if loss.device != device:
+        return inf
+    return max(loss.first_ns - answer.time_ns, answer.time_ns - loss.last_ns, 0)
+
+
 def _named(device: str, answer: Answered, ranges: Iterable[LossRange]) -> LossRange | None:
     for loss in ranges:
-        if (
-            loss.device == device
-            and loss.first_ns - SLACK_NS <= answer.time_ns <= loss.last_ns + SLACK_NS
-        ):
+        if _apart_ns(device, answer, loss) <= SLACK_NS:
             return loss
     return None

@@ -11,6 +11,7 @@ from typing import Any
 from tests.support import ROOT
 
 LONG = os.environ.get("GATEWAY_FAULTS") == "long"
+FORM = "long" if LONG else "short"
 RESULTS = Path(os.environ.get("GATEWAY_FAULTS_RESULTS") or ROOT / "var" / "faults.jsonl")
 
 
@@ -28,6 +29,26 @@ def record(document: dict[str, Any]) -> None:
         os.write(fd, line)
     finally:
         os.close(fd)
+
+
+def done() -> set[tuple[str, str]]:
+    """File and name of each test whose run at this commit, in this form, is kept and held.
+
+    Empty unless results are kept: elsewhere each run is to happen.
+    """
+    at = commit()
+    if not at or "GATEWAY_FAULTS_RESULTS" not in os.environ or not RESULTS.exists():
+        return set()
+    ended: set[tuple[str, str]] = set()
+    for line in RESULTS.read_text("utf-8").splitlines():
+        run = json.loads(line)
+        if (run["commit"], run["form"]) == (at, FORM):
+            key = run["test"].partition("::")[0], run["name"]
+            if run["result"] != "held":
+                ended.discard(key)
+            elif run.get("last"):
+                ended.add(key)
+    return ended
 
 
 def commit() -> str:

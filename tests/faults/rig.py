@@ -70,7 +70,10 @@ class Rig:
         self.state_dir = state_dir or folder / "state"
         self.sinks = dict(sinks or {})
         """More sinks: name, which is its bucket too, and URL."""
-        self._load_tags = load_tags
+        self.deleted: dict[str, list[StoredRow]] = {}
+        """Rows that a sink's server had, and that somebody deleted there."""
+        self.load_tags = load_tags
+        """Of a device that makes work, ten times a second; `write_config` takes a change."""
         self._streams = streams
         self.tcp = f"127.0.0.1:{quiet_port()}" if listens else ""
         """Where the API is on TCP, too."""
@@ -106,9 +109,9 @@ class Rig:
             f"map: {peer.kind}.yaml}}\n"
             for name, peer in self.peers.items()
         )
-        if self._load_tags:
+        if self.load_tags:
             tags = "".join(
-                f"      T{i}: {_LOAD_TAG % (i % 17 + 3)}\n" for i in range(self._load_tags)
+                f"      T{i}: {_LOAD_TAG % (i % 17 + 3)}\n" for i in range(self.load_tags)
             )
             text = f"driver: mock\ngroups:\n  load:\n    interval_s: 0.1\n    tags:\n{tags}"
             (self.folder / "load.yaml").write_text(text)
@@ -158,7 +161,12 @@ class Rig:
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    "PYTHONFAULTHANDLER": "1",
+                    **self.environment,
+                },
             )
 
     def start_gateway(self) -> None:
@@ -174,6 +182,11 @@ class Rig:
             document: dict[str, Any] = Client(self.folder / "s").get_json("/v1/status")
         except (NotRunning, GatewayError):
             return None
+        return document
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """The JSON of a route."""
+        document: dict[str, Any] = Client(self.folder / "s").get_json(path)
         return document
 
     def told(self) -> dict[str, Any]:
@@ -202,7 +215,13 @@ class Rig:
         """
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(within_s)
+        try:
+            code = self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # all stacks go to the log
+            self.process.wait(10)
+            self.process = None
+            raise AssertionError(f"no end within {within_s} s:\n{self.log()[-8000:]}") from None
         self.process = None
         assert code == 0, self.log()[-3000:]
         assert not unharmed or "Traceback" not in self.log(), self.log()[-6000:]
@@ -281,7 +300,8 @@ class Rig:
             return compare(stores.in_history(self.state_dir / "history.db"))
         if sink != "victoria":
             assert self.influx is not None
-            return compare(stores.in_influx(self.influx, sink if sink in self.sinks else BUCKET))
+            bucket = sink if sink in self.sinks else BUCKET
+            return compare([*self.deleted.get(sink, ()), *stores.in_influx(self.influx, bucket)])
         # a point may stay invisible there for more than a second
         assert self.victoria is not None
         victoria, end = self.victoria, time.monotonic() + 5.0

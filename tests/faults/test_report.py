@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from tests.faults import report
 
 
@@ -9,6 +12,14 @@ def test_the_page_is_what_the_kept_results_give() -> None:
     assert report.PAGE.read_text("utf-8") == report.page(report.read([report.KEPT])), (
         "run: python -m tests.faults.report"
     )
+
+
+def test_the_page_names_each_test_of_a_fault() -> None:
+    files = Path(__file__).parent.glob("test_*.py")
+    source = "\n".join(path.read_text("utf-8") for path in files)
+    tests = set(re.findall(r"^def (test_\w+)\(proof: Proof", source, re.MULTILINE))
+    named = re.findall(r"`(test_\w+)`", report.TEXT.read_text("utf-8"))
+    assert sorted(named) == sorted(tests), "each once"
 
 
 def test_failed_runs_and_losses_are_shown() -> None:

@@ -1,11 +1,13 @@
 """The C library's S7 server; every read of DB1 gets the next number in its first DWORD.
 
-``python -m tests.sims.counting_s7 PORT LOG``, with PYTHONPATH at the old wheel.
+``python -m tests.sims.counting_s7 PORT LOG``, with PYTHONPATH at the old wheel. SIGUSR1 brings the
+CPU to STOP, SIGUSR2 to RUN.
 """
 
 from __future__ import annotations
 
 import ctypes
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ from snap7.type import SrvArea
 from tests.sims.counting import NumberLog, wait_for_end
 
 SIZE = 64
+STATES = {signal.SIGUSR1: 4, signal.SIGUSR2: 8}
+"""The library's numbers of STOP and RUN."""
 
 
 def main(port: int, path: Path) -> None:
@@ -30,6 +34,8 @@ def main(port: int, path: Path) -> None:
     server.set_read_events_callback(before_read)
     server.register_area(SrvArea.DB, 1, memory)
     server.start_to("127.0.0.1", port)
+    for number, state in STATES.items():
+        signal.signal(number, lambda *_, to=state: server.set_cpu_status(to))
     wait_for_end()
     server.stop()
 

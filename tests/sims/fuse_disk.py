@@ -16,11 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-LAYOUT = struct.Struct("<iiiii")
-"""errno of writes, errno of syncs, ms that a sync takes, errno of all that changes; calls hit."""
+LAYOUT = struct.Struct("<iiii64si")
+"""errno of writes, errno of syncs, ms that a sync takes, errno of all that changes; in which paths
+alone (a part of them, padded with zeros; empty: in all); calls hit."""
 
-_STAT = "mode ino nlink uid gid size blocks atime_ns mtime_ns ctime_ns".split()
-_STATFS = "bavail bfree blocks bsize favail ffree files flag frsize namemax".split()
+_STAT = ("mode", "ino", "nlink", "uid", "gid", "size", "blocks", "atime_ns", "mtime_ns", "ctime_ns")
+_STATFS = (
+    *("bavail", "bfree", "blocks", "bsize", "favail"),
+    *("ffree", "files", "flag", "frsize", "namemax"),
+)
 
 
 class Disk:
@@ -36,16 +40,25 @@ class Disk:
     def __call__(self, name: str, *arguments: Any) -> Any:
         return getattr(self, name)(*arguments)
 
-    def _told(self) -> tuple[int, ...]:
-        return LAYOUT.unpack(self._control[: LAYOUT.size])
+    def _told(self, path: str) -> tuple[int, int, int, int]:
+        """What writes, syncs (errno and ms) and changes of this path answer."""
+        write, sync, ms, change, only, _ = LAYOUT.unpack(self._control[: LAYOUT.size])
+        if only.rstrip(b"\0") not in os.fsencode(path):
+            return 0, 0, 0, 0
+        return write, sync, ms, change
+
+    def _count(self) -> None:
+        at = LAYOUT.size - 4
+        (seen,) = struct.unpack_from("<i", self._control, at)
+        struct.pack_into("<i", self._control, at, seen + 1)
 
     def _hit(self, number: int) -> None:
         if number:
-            struct.pack_into("<i", self._control, LAYOUT.size - 4, self._told()[4] + 1)
+            self._count()
             raise OSError(number, os.strerror(number))
 
-    def _change(self) -> None:
-        self._hit(self._told()[3])
+    def _change(self, path: str) -> None:
+        self._hit(self._told(path)[3])
 
     def _at(self, path: str) -> str:
         return self._root + path
@@ -54,31 +67,31 @@ class Disk:
 
     def open(self, path: str, flags: int) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND):
-            self._change()
+            self._change(path)
         return os.open(self._at(path), flags & ~os.O_APPEND)  # offsets come with each write
 
     def create(self, path: str, mode: int, _: object = None) -> int:
-        self._change()
+        self._change(path)
         return os.open(self._at(path), os.O_RDWR | os.O_CREAT, mode)
 
     def read(self, _: str, size: int, at: int, fd: int) -> bytes:
         return os.pread(fd, size, at)
 
-    def write(self, _: str, data: bytes, at: int, fd: int) -> int:
-        number, _, _, change, _ = self._told()
+    def write(self, path: str, data: bytes, at: int, fd: int) -> int:
+        number, _, _, change = self._told(path)
         self._hit(number or change)
         return os.pwrite(fd, data, at)
 
     def truncate(self, path: str, size: int, fd: int | None = None) -> int:
-        number, _, _, change, _ = self._told()
+        number, _, _, change = self._told(path)
         self._hit(number or change)
         os.truncate(self._at(path) if fd is None else fd, size)
         return 0
 
-    def fsync(self, _: str, _data_only: int, fd: int) -> int:
-        _, number, ms, _, seen = self._told()
+    def fsync(self, path: str, _data_only: int, fd: int) -> int:
+        _, number, ms, _ = self._told(path)
         if ms:
-            struct.pack_into("<i", self._control, LAYOUT.size - 4, seen + 1)
+            self._count()
             time.sleep(ms / 1000)
         self._hit(number)
         os.fsync(fd)
@@ -105,32 +118,32 @@ class Disk:
         return {f"f_{n}": getattr(found, f"f_{n}") for n in _STATFS}
 
     def unlink(self, path: str) -> int:
-        self._change()
+        self._change(path)
         Path(self._at(path)).unlink()
         return 0
 
     def rename(self, old: str, new: str) -> int:
-        self._change()
+        self._change(old)
         Path(self._at(old)).replace(self._at(new))
         return 0
 
     def mkdir(self, path: str, mode: int) -> int:
-        self._change()
+        self._change(path)
         Path(self._at(path)).mkdir(mode)
         return 0
 
     def rmdir(self, path: str) -> int:
-        self._change()
+        self._change(path)
         Path(self._at(path)).rmdir()
         return 0
 
     def chmod(self, path: str, mode: int) -> int:
-        self._change()
+        self._change(path)
         Path(self._at(path)).chmod(mode)
         return 0
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-        self._change()
+        self._change(path)
         os.utime(self._at(path), ns=times)
         return 0
 

@@ -95,6 +95,10 @@ class InfluxPeer:
         self.bodies: list[bytes] = []
         """Every body that was asked to be stored, as it came."""
         self.token = TOKEN
+        self.revoked: set[str] = set()
+        """Buckets that the token may not write any more."""
+        self.busy: set[int] = set()
+        """Threads that have a write and have not answered it."""
         self._back = free_port()
         config = folder / "influxd.conf"
         config.write_text(_CONFIG.format(folder=folder, port=self._back, rpc=free_port()))
@@ -184,7 +188,9 @@ class _Front(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
-        if self.headers.get("Authorization") != f"Token {self.owner.token}":
+        self.owner.busy.add(threading.get_ident())
+        known = self.headers.get("Authorization") == f"Token {self.owner.token}"
+        if not known or query.get("bucket") in self.owner.revoked:
             self._say(401, {"code": "unauthorized", "message": "unauthorized access"})
         elif url.path != "/api/v2/write":
             self._say(404, {"code": "not found", "message": f"path {url.path}"})
@@ -199,6 +205,7 @@ class _Front(BaseHTTPRequestHandler):
             self._say(*answer)
 
     def _say(self, status: int, document: Any) -> None:
+        self.owner.busy.discard(threading.get_ident())
         body = b"" if document is None else json.dumps(document).encode()
         self.send_response(status)
         if status != 204:
