@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import delivery, loads, read_path, vibration
+from tests.bench import delivery, live, loads, read_path, vibration
 from tests.bench.measure import machine
 
 TABLES = {
@@ -13,6 +13,7 @@ TABLES = {
     "loads": loads.table,
     "delivery": delivery.table,
     "vibration": vibration.table,
+    "live": live.table,
 }
 
 

@@ -53,7 +53,8 @@ class Result(NamedTuple):
     stored: int
 
 
-def _write_config(folder: Path, load: Load, port: int, url: str) -> Path:
+def write_config(folder: Path, load: Load, port: int, url: str) -> Path:
+    """The files of a gateway that has this load."""
     s7 = load.driver == "s7"
     address = "DB{{db}}.DBD{0}', type: real" if s7 else "holding:{0}', type: uint16"
     tag = "{{address: '" + address + "}}"
@@ -94,7 +95,7 @@ def run(load: Load, seconds: float) -> Result:
             port = peer.port
         else:
             port = stack.enter_context(ModbusPeer("tcp", 0)).port
-        file = _write_config(folder, load, port, server.url)
+        file = write_config(folder, load, port, server.url)
         gateway = stack.enter_context(running(file, 1))
         watch(gateway.pid, WARM_UP_S)
         usage = watch(gateway.pid, seconds)

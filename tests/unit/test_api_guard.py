@@ -13,15 +13,14 @@ from typing import Any
 import anyio
 import pytest
 
-from gateway.api.address import Address
+from gateway.api.access import Access
+from gateway.api.audit import AuditLog
 from gateway.api.client import Client, RequestFailed
 from gateway.api.guard import Guard
 from gateway.api.settings import ApiConfig
-from gateway.errors import GatewayError
 from tests.support import free_port
 from tests.unit.apikit import Served, ask, served, unix_connection
-
-TOKEN = "0123456789abcdef0123456789abcdef"
+from tests.unit.tokenkit import VIEWER, bearer, guarded, listen
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +30,6 @@ def open_tcp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     api = ApiConfig(socket=folder / "gw.sock", listen=f"127.0.0.1:{free_port()}")
     with served(api) as running:
         yield running
-
-
-def listen(running: Served) -> str:
-    assert running.api.listen is not None
-    return running.api.listen
 
 
 def test_the_machines_own_names_are_answered(open_tcp: Served) -> None:
@@ -134,63 +128,89 @@ def test_head_is_answered_as_get_without_a_body_even_where_the_answer_is_endless
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}])
-def test_a_body_is_refused_before_it_is_read(open_tcp: Served, headers: dict[str, str]) -> None:
-    status, found, body = ask(listen(open_tcp), "/v1/status", headers, method="POST")
-    assert (status, found["connection"]) == (413, "close")
-    assert body["error"] == "a request with a body"
+def test_a_body_where_none_belongs_is_refused_before_it_is_read(
+    open_tcp: Served, headers: dict[str, str]
+) -> None:
+    for method in ("GET", "PUT", "DELETE"):
+        status, found, body = ask(listen(open_tcp), "/v1/status", headers, method=method)
+        assert (status, found["connection"]) == (413, "close")
+        assert body["error"] == "a request with a body"
 
 
-# -- with a token -----------------------------------------------------------------------------
+# -- with tokens ------------------------------------------------------------------------------
 
 
-def guarded(tmp_path: Path, listen_at: str) -> ApiConfig:
-    file = tmp_path / "token"
-    file.write_text(TOKEN + "\n")
-    return ApiConfig(socket=tmp_path / "gw.sock", listen=listen_at, token_file=file)
-
-
-def test_with_a_token_on_loopback_everything_but_healthz_asks_for_it(tmp_path: Path) -> None:
+def test_with_tokens_this_machine_may_look_unless_told_otherwise(tmp_path: Path) -> None:
     api = guarded(tmp_path, f"127.0.0.1:{free_port()}")
+    assert api.listen is not None
+    with served(api):
+        assert ask(api.listen, "/v1/status")[0] == 200
+        assert ask(api.listen, "/v1/dead-letters/replay", method="POST")[0] == 401
+
+
+def test_behind_a_proxy_everything_but_healthz_asks_for_a_token(tmp_path: Path) -> None:
+    api = guarded(tmp_path, f"127.0.0.1:{free_port()}", loopback_open=False)
     assert api.listen is not None
     with served(api) as running:
         assert ask(api.listen, "/healthz")[0] == 200
-        for path in ("/", "/v1/status", "/metrics", "/openapi.json", "/nothing"):
+        schema = running.client.get_json("/openapi.json")
+        paths = {p for p, operations in schema["paths"].items() if "get" in operations}
+        for path in {"/", "/metrics", "/openapi.json", "/docs", "/nothing", *paths}:
+            if path in ("/healthz", "/v1/session"):
+                continue
             status, headers, body = ask(api.listen, path)
-            assert (status, headers["www-authenticate"]) == (401, "Bearer")
-            assert TOKEN not in json.dumps(body)
-        for wrong in (f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Basic eDp5", "Bé"):
+            assert (status, headers["www-authenticate"]) == (401, "Bearer"), path
+            assert "gateway token add" in body["expected"]
+        for wrong in (f"Bearer {VIEWER}x", f"Bearer {VIEWER[:-1]}", "Bearer", "Basic eDp5", "Bé"):
             given = {"Authorization": wrong.encode("utf-8").decode("latin-1")}
-            assert ask(api.listen, "/v1/status", given)[0] == 401
-        right = Client(api.listen, token=TOKEN)
+            status, _, body = ask(api.listen, "/v1/status", given)
+            assert status == 401
+            assert VIEWER[:-1] not in json.dumps(body)
+        right = Client(api.listen, token=VIEWER)
         assert right.get_json("/v1/status")["state"] == "degraded"
         assert running.client.get_json("/v1/status")["state"] == "degraded"
-        with pytest.raises(RequestFailed, match="no token; Authorization: Bearer TOKEN"):
+        with pytest.raises(RequestFailed, match="no token; Authorization: Bearer egw_"):
             running.tcp.get_json("/v1/status")
 
 
-def test_who_has_the_token_may_use_any_name(tmp_path: Path) -> None:
+def test_who_has_a_token_may_use_any_name(tmp_path: Path) -> None:
     api = guarded(tmp_path, f"127.0.0.1:{free_port()}")
     assert api.listen is not None
-    given = {"Host": "hall-3.plant.example", "Authorization": f"Bearer {TOKEN}"}
+    given = {"Host": "hall-3.plant.example", **bearer(VIEWER)}
     with served(api):
         assert ask(api.listen, "/v1/status", given)[0] == 200
         assert ask(api.listen, "/v1/status", {**given, "Origin": "http://evil.example"})[0] == 403
 
 
-def test_on_all_addresses_the_machine_itself_needs_no_token(tmp_path: Path) -> None:
+def test_a_name_of_the_configuration_is_answered(tmp_path: Path) -> None:
+    at = f"127.0.0.1:{free_port()}"
+    with served(ApiConfig(socket=tmp_path / "s", listen=at, hosts=["Hall-3.plant.example"])):
+        assert ask(at, "/v1/status", {"Host": "hall-3.plant.example:80"})[0] == 200
+        assert ask(at, "/v1/status", {"Host": "hall-4.plant.example"})[0] == 403
+
+
+def test_on_all_addresses_the_machine_itself_may_look_without_a_token(tmp_path: Path) -> None:
     port = free_port()
-    api = guarded(tmp_path, f"0.0.0.0:{port}")
     here = f"127.0.0.1:{port}"
-    with served(api):
+    with served(guarded(tmp_path, f"0.0.0.0:{port}")):
         assert ask(here, "/v1/status")[0] == 200
         assert ask(here, "/v1/status", {"Host": "evil.example"})[0] == 403
-        assert ask(here, "/v1/status", {"Authorization": "Bearer wrong"})[0] == 401
+        assert ask(here, "/v1/status", bearer("wrong"))[0] == 401
+
+
+def test_a_token_in_an_address_is_refused_and_said_to_be_lost(open_tcp: Served) -> None:
+    hidden = "%65gw%5F" + VIEWER.removeprefix("egw_")
+    for path in (f"/v1/status?token={VIEWER}", f"/{hidden}", f"/ws/live?x={hidden}"):
+        status, _, body = ask(listen(open_tcp), path)
+        assert status == 400
+        assert body["error"].startswith("a token in the address")
+        assert body["expected"] == "the header Authorization: Bearer TOKEN"
 
 
 PEERS = [
     ("10.0.0.9", "10.0.0.7:8080", "", 401),
-    ("10.0.0.9", "10.0.0.7:8080", TOKEN, 200),
-    ("10.0.0.9", "hall-3.plant.example", TOKEN, 200),
+    ("10.0.0.9", "10.0.0.7:8080", VIEWER, 200),
+    ("10.0.0.9", "hall-3.plant.example", VIEWER, 200),
     ("10.0.0.9", "evil.example", "", 403),
     ("fe80::1%eth0", "[fe80::7]:8080", "", 401),
     ("::ffff:127.0.0.1", "127.0.0.1:8080", "", 200),
@@ -199,12 +219,13 @@ PEERS = [
 ]
 
 
-def test_other_machines_need_the_token() -> None:
-    for peer, host, bearer, status in PEERS:
-        assert status_of(peer, host, bearer) == status, (peer, host)
+def test_other_machines_need_a_token(tmp_path: Path) -> None:
+    api = guarded(tmp_path, "0.0.0.0:8080")
+    for peer, host, text, status in PEERS:
+        assert status_of(api, peer, host, text) == status, (peer, host)
 
 
-def status_of(peer: str, host: str, bearer: str) -> int:
+def status_of(api: ApiConfig, peer: str, host: str, text: str) -> int:
     """The guard's answer to a request as it comes from that machine."""
     sent: list[Any] = []
 
@@ -218,16 +239,18 @@ def status_of(peer: str, host: str, bearer: str) -> int:
         sent.append(message)
 
     headers = [(b"host", host.encode())]
-    if bearer:
-        headers.append((b"authorization", f"bearer {bearer}".encode()))
+    if text:
+        headers.append((b"authorization", f"bearer {text}".encode()))
     scope = {
         "type": "http",
         "method": "GET",
         "path": "/v1/status",
+        "query_string": b"",
         "headers": headers,
         "client": (peer, 40000),
     }
-    anyio.run(Guard(app, Address("0.0.0.0", 8080), TOKEN), scope, receive, send)
+    guard = Guard(app, api, Access(api), AuditLog(lambda _: None, "hall-3"))
+    anyio.run(guard, scope, receive, send)
     status: int = sent[0]["status"]
     return status
 
@@ -241,25 +264,3 @@ def test_a_header_that_comes_twice_is_refused(open_tcp: Served) -> None:
     connection.endheaders()
     assert connection.getresponse().status == 400
     connection.close()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "No such file or directory"),
-        (b"short\n", "at least 16 ASCII characters"),
-        (b"two words are no token at all\n", "one word"),
-        (b"\xff\xfe0123456789abcdef", "not UTF-8 text"),
-        (b"", "not a token"),
-    ],
-)
-def test_a_token_file_that_cannot_be_used_is_named(
-    tmp_path: Path, content: bytes | None, said: str
-) -> None:
-    file = tmp_path / "token"
-    if content is not None:
-        file.write_bytes(content)
-    api = ApiConfig(socket=tmp_path / "s", listen="127.0.0.1:8080", token_file=file)
-    with pytest.raises(GatewayError, match=said) as caught:
-        api.read_token()
-    assert str(file) in str(caught.value)

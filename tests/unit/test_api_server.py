@@ -16,7 +16,7 @@ import pytest
 from gateway.api import protocol
 from gateway.api.settings import ApiConfig
 from tests.support import free_port, until
-from tests.unit.apikit import Plant, Served, served, unix_connection
+from tests.unit.apikit import Plant, Served, ask, served, unix_connection
 
 
 @pytest.fixture
@@ -46,6 +46,9 @@ def test_a_thousand_idle_connections_keep_nobody_out(api: Served) -> None:
         held = until(lambda: _open(idle) <= protocol.MAX_CONNECTIONS, what="the oldest to go")
         assert held
         assert idle[-1] in _still_open(idle)
+        told = api.client.get_json("/v1/connections")["cut_off"]
+        assert told["made_way"] >= 1000 - protocol.MAX_CONNECTIONS
+        assert told["refused"] == 0
     finally:
         for sock in idle:
             sock.close()
@@ -82,6 +85,9 @@ def test_busy_connections_are_not_sacrificed_for_new_ones(
         until(lambda: len(api.plant.hub._subscriptions) == 2)
         with api.connect() as third:
             assert b"503" in third.recv(100)
+        metrics = ask(listen(api), "/metrics")[2].decode()
+        assert 'gateway_api_clients_cut_off_total{why="refused"} 1\n' in metrics
+        assert 'gateway_api_clients_cut_off_total{why="made_way"} 0\n' in metrics
         api.plant.publish()
         for thread in firsts:
             thread.join(5)
@@ -99,6 +105,7 @@ def test_a_request_that_does_not_come_is_not_waited_for(
     with api.connect() as slow:
         slow.sendall(first)
         assert _read_to_end(slow) == b""
+    assert api.client.get_json("/v1/connections")["cut_off"]["no_request"] == 1
 
 
 def test_a_second_request_that_trickles_in_is_not_waited_for(

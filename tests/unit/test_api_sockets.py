@@ -19,6 +19,7 @@ from gateway.api.sockets import Listeners, inherited_sockets
 from gateway.errors import GatewayError
 from tests.support import ROOT, free_port
 from tests.unit.apikit import Served, ask, served, unix_connection
+from tests.unit.tokenkit import guarded
 
 
 @pytest.fixture
@@ -130,9 +131,7 @@ def test_an_address_in_use_is_named_and_nothing_is_left_behind(tmp_path: Path) -
 
 
 def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("0123456789abcdef")
-    api = ApiConfig(socket=tmp_path / "s", listen="192.0.2.1:8080", token_file=file)
+    api = guarded(tmp_path, "192.0.2.1:8080")
     with pytest.raises(GatewayError, match=r"192\.0\.2\.1:8080: no address of this machine"):
         Listeners(api)
 
@@ -192,6 +191,6 @@ def test_a_socket_unit_may_not_open_the_app_to_the_network_unguarded(tmp_path: P
     given = socket.socket()
     given.bind(("0.0.0.0", 0))
     given.listen()
-    with pytest.raises(GatewayError, match=r"set api\.token_file"):
+    with pytest.raises(GatewayError, match=r"set api\.tokens_file"):
         Listeners(ApiConfig(socket=tmp_path / "s"), [given])
     assert given.fileno() == -1

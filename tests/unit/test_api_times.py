@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.api.address import Address, parse_listen
-from gateway.api.settings import ApiConfig
+from gateway.api.settings import ApiConfig, TlsConfig
 from gateway.api.times import parse_time
 
 NOW_NS = 1_772_366_400_000_000_000  # 2026-03-01T12:00:00Z
@@ -105,15 +105,17 @@ def test_what_is_no_listen_address_is_a_config_error() -> None:
             ApiConfig(listen=text)
 
 
-def test_listening_to_the_network_needs_a_token_file() -> None:
+def test_listening_to_the_network_needs_tokens() -> None:
     for listen in ("0.0.0.0:8080", "[::]:8080", "10.0.0.7:8080", "hall-3:8080"):
-        with pytest.raises(ValidationError, match="needs a token_file; or listen on 127"):
+        with pytest.raises(ValidationError, match="needs a tokens_file; or listen on 127"):
             ApiConfig(listen=listen)
-        assert ApiConfig(listen=listen, token_file=Path("token")).listen == listen
-    assert ApiConfig(listen="127.0.0.1:8080").token_file is None
+        assert ApiConfig(listen=listen, tokens_file=Path("tokens")).listen == listen
+    assert ApiConfig(listen="127.0.0.1:8080").tokens_file is None
 
 
 def test_every_setting_is_described() -> None:
-    assert set(ApiConfig.model_fields) == {"socket", "listen", "token_file"}
-    for name, setting in ApiConfig.model_fields.items():
-        assert setting.description, name
+    keys = {"socket", "listen", "tokens_file", "loopback_open", "hosts", "tls"}
+    assert set(ApiConfig.model_fields) == keys
+    for shape in (ApiConfig, TlsConfig):
+        for name, setting in shape.model_fields.items():
+            assert setting.description, name

@@ -30,7 +30,9 @@ stream:
 @pytest.fixture
 def plant(tmp_path: Path) -> Plant:
     plant = Plant()
-    plant.streams = Streams(plant_of(tmp_path, STREAM).streams, plant.hub)
+    loaded = plant_of(tmp_path, STREAM)
+    plant.streams = Streams(loaded.streams, plant.hub)
+    plant.drivers |= {"daq": loaded.devices["daq"]}  # type: ignore[dict-item]
     return plant
 
 
@@ -109,3 +111,34 @@ def test_a_document_is_bounded(api: Served, plant: Plant) -> None:
     status, words = refused(api.client, "/v1/waveform", device="daq", channel="a", seconds=105)
     assert (status, "/v1/capture.npz" in words) == (400, True)
     assert refused(api.client, "/v1/waveform", device="daq", channel="a", seconds=500)[0] == 400
+
+
+def test_the_newest_features_of_a_channel_are_those_that_were_published(
+    api: Served, plant: Plant
+) -> None:
+    asked = {"device": "daq", "channel": "b/c"}
+    status, words = refused(api.client, "/v1/features", **asked)
+    assert (status, words.partition(";")[0]) == (503, "device daq: no features of 'b/c' now")
+    feed(plant, 2.5)
+    document = api.client.get_json("/v1/features", asked)
+    conforms(schemas.Features, document)
+    assert document["table"] == "vibration.b/c"
+    found = {feature["tag"]: feature for feature in document["features"]}
+    assert found["rms"]["value"] == pytest.approx(2**0.5, rel=1e-4)
+    assert (found["rms"]["unit"], found["rms"]["quality"]) == ("V", "GOOD")
+    latest = api.client.get_json("/v1/latest", {"device": "daq", "table": document["table"]})
+    assert {v["time_ns"] for v in latest["values"]} == {document["time_ns"]}
+
+
+def test_features_that_there_are_not_are_answered_with_what_there_is(api: Served) -> None:
+    get = api.client
+    assert refused(get, "/v1/features", device="hopper_4", channel="a") == (
+        404,
+        "no channel of hopper_4 with features 'a'; there is none",
+    )
+    assert refused(get, "/v1/features", device="daq", channel="x") == (
+        404,
+        "no channel of daq with features 'x'; one of: a, b/c",
+    )
+    status, words = refused(get, "/v1/features", device="dag", channel="a")
+    assert (status, "did you mean 'daq'?" in words) == (404, True)
