@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check bench faults peers wheelhouse deb clean
+.PHONY: setup run test check bench faults peers browser wheelhouse deb clean
 
 setup: $(VENV)/.ready
 
@@ -18,6 +18,14 @@ peers: .cache/snap7c/.ready
 	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/snap7c -r $<
 	@touch $@
 
+# drives Debian's chromium in the tests of the live page
+browser: .cache/browser/.ready
+
+.cache/browser/.ready: tests/browser/requirements.txt $(VENV)/.ready
+	@mkdir -p .cache
+	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/browser -r $<
+	@touch $@
+
 run: setup
 	@$(BIN)/gateway run configs/demo.yaml
 
@@ -27,11 +35,12 @@ test: setup peers
 check: setup peers
 	scripts/check
 
-# the long form of the fault tests: some hours, as root; `make test` runs the short one in CI
+# the long form of the fault tests: some hours, as root; `make test` runs the short one in CI. Broken
+# off, it goes on where it was: what is among the results of this commit is not run again
 faults: setup peers
 	GATEWAY_CI=1 GATEWAY_FAULTS=long GATEWAY_FAULTS_RESULTS=docs/reliability.jsonl \
-	  $(BIN)/python -m pytest -n 2 tests/faults $(PYTEST_ARGS)
-	$(BIN)/python -m tests.faults.report
+	  $(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults $(PYTEST_ARGS); status=$$?; \
+	$(BIN)/python -m tests.faults.report && exit $$status
 
 # what a plant without internet installs; both need the extras' wheels from the package index once
 wheelhouse: setup

@@ -16,7 +16,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gateway.commands import config, device, info, live, losses, reload, run, top, vibration
+from gateway.commands import (
+    alarms,
+    config,
+    device,
+    info,
+    live,
+    losses,
+    reload,
+    run,
+    token,
+    top,
+    vibration,
+)
 from gateway.commands.console import (
     EXIT_BAD,
     EXIT_CONFIG,
@@ -65,11 +77,14 @@ for command in (
     vibration.capture,
     vibration.features,
     run.sim,
+    token.sign_in,
     info.drivers,
     config.schema,
 ):
     app.command()(command)
+app.add_typer(alarms.alarms)
 app.add_typer(losses.dead_letters)
+app.add_typer(token.tokens)
 
 
 @app.callback(invoke_without_command=True)
@@ -139,7 +154,7 @@ def _run() -> int | str | None:
         return _failed(error)
     except BaseExceptionGroup as group:
         ours = group.subgroup(GatewayError)
-        return _failed(_first(ours) if ours else group)
+        return _failed(_first(ours or group))
     except Exception as error:
         return _failed(error)
     return 0
@@ -166,8 +181,10 @@ def _failed(error: BaseException) -> int:
             return EXIT_NOT_RUNNING
         wrong = isinstance(error, RequestFailed) and error.status in (400, 404)
         return EXIT_USAGE if wrong or isinstance(error, WrongUsage) else EXIT_BAD
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
     complain(
         f"this is a bug in the gateway, not yours: {type(error).__name__}: "
-        f"{printable(str(error))}; set GATEWAY_DEBUG=1 to see where"
+        f"{printable(str(error))}; at {where}, GATEWAY_DEBUG=1 shows more"
     )
     return EXIT_BUG

@@ -204,8 +204,13 @@ def journal_entry(record: logging.LogRecord) -> bytes:
     }
     for key, value in fields_of(record).items():
         given["GATEWAY_" + re.sub(r"[^A-Z0-9_]", "_", key.upper())[:56]] = value
+    return journal_fields(given)
+
+
+def journal_fields(fields: Mapping[str, Any]) -> bytes:
+    """An entry of these fields in journald's native protocol."""
     out = []
-    for key, value in given.items():
+    for key, value in fields.items():
         data = str(value).encode("utf-8", "backslashreplace")
         # the binary form, in which a line feed in a value cannot begin a field of its own
         out.append(key.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n")

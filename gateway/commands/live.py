@@ -79,6 +79,7 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
             lines += ["", *streams]
     if document["sinks"]:
         lines += ["", *_sink_lines(document["sinks"])]
+    lines += _letter_lines(document["sinks"])
     lost = {cause: rows for cause, rows in document["losses"].items() if rows}
     if lost:
         said = ", ".join(f"{count(rows, 'row')} by {cause}" for cause, rows in lost.items())
@@ -167,6 +168,14 @@ def _sink_lines(sinks: Mapping[str, Any]) -> list[str]:
         )
     header = ("SINK", "STATE", "TYPE", "ROWS", "VALUES", "WAITING", "REJECTED", "LOST", "STORED")
     return table(rows, header, right=(3, 4, 6, 7, 8), states=1)
+
+
+def _letter_lines(sinks: Mapping[str, Any]) -> list[str]:
+    """Where there are dead letters, how many, and what shows them."""
+    kept = {name: sink.get("dead_letters") for name, sink in sinks.items()}
+    said = [f"{count(n, 'dead letter')} of sink {printable(name)}" for name, n in kept.items() if n]
+    text = f"Refused and kept: {', '.join(said)} (see gateway dead-letters list)"
+    return ["", coloured(text, "yellow")] if said else []
 
 
 def tail(

@@ -105,6 +105,8 @@ def test_a_process_that_hangs(machine: Machine) -> None:
     _install_driver(machine)
     machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nWatchdogSec=3\n")
     machine.run("systemctl", "daemon-reload")
+    maps = "sed -i 's/^driver: mock/driver: hanging/' /etc/edge-gateway/maps/*.yaml"
+    machine.run("sh", "-c", maps)
     start_demo(machine, ("driver: mock", "driver: hanging"))
     before = machine.main_pid(UNIT)
     machine.write("/var/lib/edge-gateway/hang", "")
@@ -163,7 +165,7 @@ def test_two_gateways_on_one_machine(machine: Machine) -> None:
 
 
 def test_upgrade_removal_and_purge(machine: Machine) -> None:
-    """An upgrade keeps what is on disk and what was changed; removal leaves data; purge does not."""
+    """An upgrade keeps data and what was changed; removal leaves data; purge does not."""
     install(machine, "before.deb")
     start_demo(machine)
     machine.until(lambda: machine.status()["state"] == "good", 20, UNIT)

@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import anyio.lowlevel
 import numpy as np
 
 from gateway.api.app import make_app
+from gateway.api.audit import Action, AuditLog, action_of
 from gateway.api.client import Client
 from gateway.api.server import Server
 from gateway.api.settings import ApiConfig
@@ -31,6 +32,7 @@ from gateway.sinks.historian.query import History
 from gateway.streams import Streams
 from gateway.writer.replay import LetterBox
 from tests.support import until
+from tests.unit.alarmkit import Bell, StandingAlarms
 
 TIME_NS = 1_772_000_000_123_456_789
 
@@ -99,6 +101,10 @@ class Plant:
         self.dropped: list[Dropped] = []
         self.hub = Hub(self.dropped.append)
         self.ledger = LossLedger(self.hub.publish, "hall-3")
+        self.audit = AuditLog(self.hub.publish, "hall-3")
+        self.alarms = StandingAlarms()
+        self.notifiers = Bell()
+        self.switched: dict[str, bool] = {}
         self.drivers = {name: Hopper(name) for name in ("hopper_4", "press_1")}
         self.hold_reads.set()
         self.reads_waiting = 0
@@ -160,6 +166,15 @@ class Plant:
         rows = self.historian.newest_rows("gateway", "gateway_loss", from_ns, max_rows)
         return [Told(time_ns, loss_of(row)) for time_ns, row in rows]
 
+    def stored_actions(self, from_ns: int, max_rows: int) -> list[Action] | None:
+        if self.historian is None:
+            return None
+        rows = self.historian.newest_rows("gateway", "gateway_audit", from_ns, max_rows)
+        return [action_of(time_ns, row) for time_ns, row in rows]
+
+    def switch_device(self, name: str, enabled: bool, who: str, why: str) -> None:
+        self.switched[name] = enabled
+
     def letter_boxes(self) -> Mapping[str, LetterBox]:
         return self.boxes
 
@@ -188,6 +203,7 @@ class Plant:
             "reason": None,
             "since_s": 12.0,
             "endpoint": "127.0.0.1:102",
+            "connects": 1,
             "polls": 12,
             "errors": 1,
             "late_ticks": 1,
@@ -222,6 +238,8 @@ class Plant:
                 "version": "0.1.0",
                 "pid": 1,
                 "uptime_s": 60.5,
+                "cpu_s": 1.5,
+                "threads": 12,
                 "config": "gateway.yaml",
                 "state_dir": "var",
             },
@@ -229,8 +247,11 @@ class Plant:
             "problems": ["sink influx: HTTP 503"],
             "devices": {"hopper_4": device, "press_1": {**device, "state": "lost"}},
             "sinks": {"influx": sink, 'odd"\\\nname': {**sink, "spool_bytes": None}},
+            "alarms": self.alarms.status(),
+            "notifiers": {},
             "losses": self.ledger.status(),
             "clock": {"synchronised": True},
+            "reload": None,
         }
 
 
@@ -250,6 +271,11 @@ class Served:
     def tcp(self) -> Client:
         assert self.api.listen is not None
         return Client(self.api.listen)
+
+    @property
+    def connections(self) -> Collection[object]:
+        """All that are open."""
+        return self.server._app.connections
 
     def stop(self) -> None:
         """Tell the server to stop; does not wait."""

@@ -145,7 +145,7 @@ def test_names_say_their_unit_or_are_counts() -> None:
     plain = {
         *("gateway_ready", "gateway_degraded", "gateway_problems", "gateway_clock_synchronised"),
         *("gateway_device_state", "gateway_device_tags", "gateway_device_tags_bad"),
-        *("gateway_device_tags_quarantined", "gateway_sink_state"),
+        *("gateway_device_tags_quarantined", "gateway_sink_state", "gateway_alarms_active"),
         *("gateway_sink_pending_rows", "gateway_sink_pending_batches", "gateway_sink_dead_letters"),
     }
     for name in parse(render(Plant().status(), True)):

@@ -57,8 +57,11 @@ export const get = (path, parameters, signal) => ask("GET", path, parameters, nu
 /** Change something: POST with a JSON body. Throws Refused. */
 export const post = (path, body) => ask("POST", path, null, body);
 
-/** Exchange a token for a session cookie. Throws Refused. */
-export const openSession = (bearer) => ask("POST", "/v1/session", null, { bearer });
+const TOKEN = "egw_";
+
+/** Exchange a token, or a sign-in code, for a session cookie. Throws Refused. */
+export const openSession = (text) =>
+  ask("POST", "/v1/session", null, text.startsWith(TOKEN) ? { bearer: text } : { code: text });
 
 /** End the session. */
 export const closeSession = () => ask("DELETE", "/v1/session");

@@ -1,7 +1,7 @@
 // What all charts share: axes in the page's colours, a size that follows the holder, and their end.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
-import { fullTime, number, preciseTime, clockTime, zoneOffsetS } from "./format.js";
+import { clockTime, fullTime, preciseTime, short, zoneOffsetS } from "./format.js";
 import { colour, onTheme } from "./theme.js";
 
 const FONT = '12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
@@ -49,7 +49,7 @@ function tidy(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-3) return value.toExponential(1).replace("e+", "e");
-  return number(Math.round(value * 1e6) / 1e6).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+  return short(Math.round(value * 1e6) / 1e6);
 }
 
 /** Make a chart in a holder; it ends with the signal. */

@@ -19,6 +19,13 @@ export function number(value) {
   return value.toFixed(places);
 }
 
+/** As `number`, with fewer digits and without zeros at the end: what need not stand still in a column. */
+export function short(value, digits = DIGITS) {
+  if (typeof value !== "number" || !Number.isFinite(value)) return number(value);
+  const text = number(Number(value.toPrecision(digits)));
+  return text.includes("e") ? text : text.replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+}
+
 /** A number and its unit. */
 export const withUnit = (value, unit) => (unit && value !== null && value !== undefined ? `${number(value)} ${unitText(unit)}` : number(value));
 

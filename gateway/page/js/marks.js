@@ -5,6 +5,7 @@ import { el, setAttr, setText } from "./dom.js";
 const SHAPES = {
   good: "○", connecting: "…", degraded: "△", lost: "✕", disabled: "–", retrying: "△", blocked: "✕",
   GOOD: "○", UNCERTAIN: "△", BAD: "✕", stale: "◷", none: "…",
+  unacknowledged: "◉", acknowledged: "✓", returned: "↩", latched: "⊠", shelved: "‖", suppressed: "–", normal: "○",
 };
 const SEVERITIES = { critical: "■", high: "▲", medium: "◆", low: "●" };
 

@@ -4,14 +4,20 @@ import { closeSession, get, openSession, Refused } from "./api.js";
 import { announce, el } from "./dom.js";
 
 let session = { who: "", role: "none", via: "" };
+let asked = Promise.resolve();
 let button;
 let dialogs = 0;
 
-/** Who asks, as the gateway sees it: {who, role, via}. */
-export const current = () => session;
+/** Who asks, as the gateway sees it: {who, role, via}, as soon as that is known. */
+export const whoAsks = () => asked.then(() => session);
 
 /** Ask the gateway who we are, and show it. */
-export async function refreshSession() {
+export function refreshSession() {
+  asked = load();
+  return asked;
+}
+
+async function load() {
   try {
     session = await get("/v1/session");
   } catch (error) {
@@ -19,7 +25,7 @@ export async function refreshSession() {
     session = { who: "", role: "none", via: "" };
   }
   button.textContent = session.who ? `${session.who} (${session.role})` : session.role === "none" ? "Sign in" : `Sign in (${session.role})`;
-  button.title = session.via === "cookie" ? "Sign out" : "Sign in with a token";
+  button.title = session.via === "cookie" ? "Sign out" : "Sign in with a token or a code";
 }
 
 /** The button signs in and out. */
@@ -27,10 +33,13 @@ export function startSession(node) {
   button = node;
   button.addEventListener("click", async () => {
     if (session.via === "cookie") {
-      await closeSession();
-      announce("Signed out");
-      location.reload();
-    } else if (await signIn()) location.reload();
+      try {
+        await closeSession();
+        location.reload();
+      } catch (error) {
+        announce(`Not signed out: ${error.message}`);
+      }
+    } else await signIn();
   });
   return refreshSession();
 }
@@ -69,15 +78,18 @@ export function ask(title, content, action, submit) {
 export async function signIn(reason = "") {
   const content = [
     reason ? el("p", {}, reason) : null,
-    el("p", { class: "muted" }, "The token stays in the gateway; this browser keeps a cookie that scripts cannot read."),
-    el("label", { class: "field" }, el("span", {}, "Token"),
+    el("p", { class: "muted" }, "A token is made with gateway token add; at the gateway itself, gateway sign-in prints a code. This browser keeps a cookie that scripts cannot read."),
+    el("label", { class: "field" }, el("span", {}, "Token, or sign-in code"),
       el("input", { name: "token", type: "password", required: true, autocomplete: "off", spellcheck: "false" })),
   ];
   const done = await ask("Sign in", content, "Sign in", async (data) => {
     await openSession(String(data.get("token")).trim());
     return true;
   });
-  if (done) await refreshSession();
+  if (done) {
+    await refreshSession();
+    window.dispatchEvent(new Event("session"));
+  }
   return Boolean(done);
 }
 

@@ -17,6 +17,7 @@ export class Socket {
     this.tries = 0;
     this.isUp = false;
     this.heardMs = 0;
+    this.saidMs = 0; // when the last frame came, by performance.now(); 0: none ever
     this.downSinceMs = performance.now();
     setInterval(() => this.#watch(), 500);
     // a network that is back, or a tab that is looked at again, does not wait for the backoff
@@ -50,7 +51,7 @@ export class Socket {
     this.heardMs = performance.now();
     socket.addEventListener("message", (event) => {
       if (socket !== this.socket) return;
-      this.heardMs = performance.now();
+      this.heardMs = this.saidMs = performance.now();
       const frame = parse(event.data);
       if (!this.isUp) this.#up();
       this.#tell(frame.type, frame);

@@ -1,5 +1,7 @@
 // Sparklines: the last minute of a tag, drawn on a small canvas.
 
+import { colour } from "./theme.js";
+
 const WIDTH = 96;
 const HEIGHT = 22;
 const SPAN_MS = 60000;
@@ -24,7 +26,7 @@ export function drawSpark(canvas, ring, nowMs) {
   if (low > high) return;
   const span = high - low || 1;
   const middle = high === low ? 0.5 : 0;
-  context.strokeStyle = getComputedStyle(canvas).color;
+  context.strokeStyle = colour("--accent");
   context.lineWidth = 1.2 * ratio;
   context.lineJoin = "round";
   context.beginPath();

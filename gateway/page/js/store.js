@@ -47,6 +47,7 @@ class Store {
     this.tables = new Map();
     this.tags = new Map();
     this.shapes = new Map();
+    this.frames = new Map();
     this.status = null;
     this.hello = null;
     this.offsetMs = null;
@@ -60,7 +61,10 @@ class Store {
   start() {
     this.socket = new Socket("/ws/live", { resume: () => this.#wanted() });
     this.socket.on("hello", (frame) => this.#greeted(frame));
-    this.socket.on("shape", (frame) => this.shapes.set(frame.table, this.#columns(frame)));
+    this.socket.on("shape", (frame) => {
+      this.frames.set(frame.table, frame);
+      this.shapes.set(frame.table, this.#columns(frame));
+    });
     this.socket.on("values", (frame) => this.#take(frame));
     this.socket.on("status", (frame) => this.#told(frame));
     return this.loadShapes();
@@ -69,6 +73,9 @@ class Store {
   /** Ask for all devices and their tags again. */
   async loadShapes() {
     const { devices } = await get("/v1/devices");
+    const print = JSON.stringify(devices.map(({ name, driver, groups }) => [name, driver, groups]));
+    if (print === this.print) return; // nothing differs: what is shown stays as it is
+    this.print = print;
     const tags = new Map();
     this.devices = new Map(devices.map((device) => [device.name, device]));
     this.tables = new Map();
@@ -91,8 +98,7 @@ class Store {
       }
     }
     this.tags = tags;
-    this.shapes.clear();
-    if (this.socket.isUp) for (const frame of this.#wanted()) this.socket.send(frame);
+    for (const [table, frame] of this.frames) this.shapes.set(table, this.#columns(frame));
     for (const listener of this.shapeListeners) listener();
   }
 
@@ -149,6 +155,7 @@ class Store {
     const isOther = this.hello && this.hello.run !== frame.run;
     this.hello = frame;
     this.shapes.clear();
+    this.frames.clear();
     this.#clock(ms(frame.time_ns));
     if (isOther) this.loadShapes().catch(() => {});
   }

@@ -36,11 +36,11 @@ export class Trend {
 
   /** Show these tags. */
   setTags(tags) {
-    this.unfollow?.();
+    const follow = store.follow(tags); // before the old ones end, so that what stays is not asked for anew
     this.ends?.abort();
     this.ends = new AbortController();
     this.tags = tags;
-    this.unfollow = store.follow(tags);
+    this.unfollow = follow;
     this.ends.signal.addEventListener("abort", this.unfollow, { once: true });
     const groups = Map.groupBy ? Map.groupBy(tags, unitKey) : groupBy(tags, unitKey);
     this.groupCount = groups.size;
