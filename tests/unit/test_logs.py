@@ -203,7 +203,11 @@ def test_the_journal_gets_native_fields(journald: tuple[socket.socket, Path]) ->
             "device lost", extra={"device": "press\nPRIORITY=0", "read-ms": 1.5}
         )
     entry = entry_of(server.recv(65536))
-    assert entry["MESSAGE"].startswith("device lost\nTraceback")
+    first, _, rest = entry["MESSAGE"].partition("\n")
+    assert first.startswith("device lost  device=")
+    assert first.endswith("read-ms=1.5")
+    assert rest.startswith("Traceback")
+    assert entry["GATEWAY_EVENT"] == "device lost"
     assert entry["MESSAGE"].endswith("RuntimeError: cause")
     assert entry["PRIORITY"] == "3"
     assert entry["SYSLOG_IDENTIFIER"] == "gateway"
@@ -226,7 +230,8 @@ def test_an_entry_too_large_for_a_datagram_goes_as_a_memory_file(
     with os.fdopen(descriptors[0], "rb") as file:
         file.seek(0)
         entry = entry_of(file.read())
-    assert entry["MESSAGE"] == "large"
+    assert entry["MESSAGE"].startswith("large  field_0=z")
+    assert entry["GATEWAY_EVENT"] == "large"
     assert entry["GATEWAY_FIELD_199"] == "z" * 3900
 
 
