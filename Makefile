@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check bench faults peers browser wheelhouse deb clean
+.PHONY: setup run test check bench faults peers browser wheelhouse deb sbom audit clean
 
 setup: $(VENV)/.ready
 
@@ -48,6 +48,19 @@ wheelhouse: setup
 
 deb: setup wheelhouse
 	package/deb dist dist/wheelhouse
+
+# the bill of materials, and known vulnerabilities of what it lists (asks the advisories of PyPI)
+sbom: .cache/release/.ready
+	@mkdir -p dist
+	package/sbom dist/edge-gateway.cdx.json
+
+audit: .cache/release/.ready
+	PYTHONPATH=.cache/release $(BIN)/python -m pip_audit --disable-pip --no-deps -r requirements.lock
+
+.cache/release/.ready: package/requirements-release.txt $(VENV)/.ready
+	@mkdir -p .cache
+	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/release -r $<
+	@touch $@
 
 bench: setup peers
 	$(BIN)/python -m tests.bench
