@@ -310,6 +310,10 @@ class Runtime:
         """The newest samples of a channel as a file."""
         return self.streams.capture(device, channel, seconds)
 
+    def settings(self) -> Mapping[str, Any]:
+        """The running configuration, as plain values."""
+        return self.plant.settings()
+
     def fingerprints(self) -> Mapping[str, Mapping[str, str]]:
         """Hashes of the parts of the running configuration."""
         return self.plant.fingerprints

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,11 +26,12 @@ from gateway.model import Row, Table
 
 log = logging.getLogger("gateway.alarms")
 
-NAME = "alarms"
+NAME = "alarm engine"
 """Of its heartbeat."""
 LOOK_S = 1.0
 """It looks around at least so often."""
 BEAT_S = 30.0
+BEAT_ROWS = 64
 LEARNED_EVERY_S = 60.0
 """What baselines have learned is kept so often: a crash costs at most this."""
 
@@ -132,7 +133,9 @@ class Engine:
             if wait_s > 0:
                 inbox.wait(wait_s)
             is_last = self._stopping
-            for row, came_s in inbox.drain():
+            for index, (row, came_s) in enumerate(inbox.drain()):
+                if index % BEAT_ROWS == 0:
+                    self._heartbeats.beat(NAME, BEAT_S)
                 self._guarded(self._judge, row, came_s)
             self._guarded(self._tick, is_last)
             if is_last:
@@ -175,7 +178,7 @@ class Engine:
             rule.capture is not None
             and rule.channel is not None
             and transition.state is State.UNACKNOWLEDGED
-            and not transition.who
+            and transition.from_state is not State.SHELVED  # that began long ago
         ):
             self._captures.ask(rule.id, rule.channel.table, rule.capture, transition)
         self._store.put(transition, rule.id, alarm.saved())
@@ -270,6 +273,7 @@ class Engine:
             "rules": len(board.alarms),
             **board.standing.counts(),
             "flood": flood is not None and flood.is_on,
+            "dropped": self._store.dropped,
             "rows_missed": self._inbox.missed,
             "faulty_rules": board.faults,
             "latency_ms": self.latency.milliseconds(),
@@ -277,19 +281,20 @@ class Engine:
             "captures": self._captures.status(),
         }
 
-    def problems(self) -> Iterable[str]:
+    def problems(self) -> list[str]:
         """What is wrong with the engine itself, in words for the status; alarms are no problem."""
-        status = self.status()
+        status, found = self.status(), []
         if (error := status["database"]["error"]) is not None:
-            yield f"alarms: not kept on disk: {error}"
+            found.append(f"alarms: not kept on disk: {error}")
         if dropped := status["database"]["dropped"]:
-            yield f"alarms: {dropped:,} transitions were not kept on disk"
+            found.append(f"alarms: {dropped:,} transitions were not kept on disk")
         if missed := status["rows_missed"]:
-            yield f"alarms: {missed:,} rows came too fast and were not judged"
+            found.append(f"alarms: {missed:,} rows came too fast and were not judged")
         if faulty := status["faulty_rules"]:
-            yield f"alarms: {faulty:,} rules failed, which is a bug; see the log"
+            found.append(f"alarms: {faulty:,} rules failed, which is a bug; see the log")
         if (error := status["captures"]["error"]) is not None:
-            yield f"alarms: raw windows are not stored: {error}"
+            found.append(f"alarms: raw windows are not stored: {error}")
+        return found
 
 
 def _now() -> Now:

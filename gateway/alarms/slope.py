@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-MOST = 256
-"""Points that are kept: those of a fast tag are thinned to that many a window."""
+MOST = 64
+"""Points that are kept: those of a fast tag are thinned to that many a window, at most twice."""
 
 FULL = 0.5
 """Part of the window that the points have to span before there is a slope."""

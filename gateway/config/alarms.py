@@ -161,7 +161,7 @@ class AlarmPlanner:
                     place = first.document.place(first.path, key=True)
                     where = f"{place.file}:{place.line}"
                     self._fault(read, (), f"there is an alarm '{rule.id}' already ({where})")
-                    continue
+                    break
                 made[rule.id] = read
                 rules.append(rule)
                 told = [rule.print, rule.message.parts, config.notify, config.capture]

@@ -96,7 +96,10 @@ class DeviceLoader:
     def _plan_alarms(self) -> None:
         tables = [t for d in self.devices.values() for g in d.groups for t in g.tables]
         tables += [plan.target for plan in self.planner.aggregates]
-        broken = sorted(self.planner.broken)
+        # a stream that could not be planned has no tables, which has been told
+        broken = sorted(
+            self.planner.broken | (self.planner.streaming - self.planner.streams.keys())
+        )
 
         def is_broken(text: str) -> bool:
             return any(text == name or text.startswith(f"{name}.") for name in broken)

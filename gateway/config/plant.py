@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from gateway.alarms.notify import NotifierConfig
 from gateway.alarms.notify.settings import NotifyConfig
@@ -107,3 +107,25 @@ class Plant:
     files: list[Path] = field(default_factory=list)
     """All files that were read."""
     warnings: list[str] = field(default_factory=list)
+
+    def settings(self) -> dict[str, Any]:
+        """What was configured and by default, by section, as plain values."""
+
+        def plain(config: Any) -> Any:
+            return config.model_dump(mode="json") if isinstance(config, BaseModel) else str(config)
+
+        return {
+            "files": [str(path) for path in self.files],
+            "gateway": {
+                "name": self.name,
+                "labels": self.labels,
+                "require_clock": self.require_clock,
+            },
+            "state_dir": str(self.state_dir),
+            "api": plain(self.api),
+            "writer": plain(self.writer),
+            "spool": plain(self.spool),
+            "sinks": {name: plain(sink) for name, sink in self.sinks.items()},
+            "devices": {name: plain(driver.config) for name, driver in self.devices.items()},
+            "notify": {name: plain(config) for name, config in self.notify.items()},
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from gateway.alarms.making import RuleMaker
 from gateway.alarms.model import State, Transition
 from gateway.alarms.rules import AlarmPlan, Rule
 from gateway.alarms.settings import RULES, FloodConfig
-from gateway.model import Column, Mark, Row, Table, bad, bad_row, make_parts
+from gateway.model import Column, Mark, Quality, Row, Table, bad, bad_row, make_parts
 
 START_NS = 1_795_000_000_000_000_000
 START_S = 1000.0
@@ -170,10 +169,15 @@ class Hall:
         return [f"{t.alarm} {t.from_state}>{t.state}" for t in self.log]
 
 
+class Silent:
+    """Is told, and does nothing."""
+
+    def told(self, alarm: Alarm, transition: Transition) -> None: ...
+
+    def changed(self, alarm: Alarm) -> None: ...
+
+    def removed(self, alarm: str) -> None: ...
+
+
 def uncertain(reason: str = "cpu_stop") -> Mark:
-    from gateway.model import Quality
-
     return Mark(Quality.UNCERTAIN, reason)
-
-
-NAN = math.nan
