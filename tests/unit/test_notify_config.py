@@ -59,7 +59,7 @@ def test_what_is_wrong_is_told_at_its_place(tmp_path: Path) -> None:
             "gateway.yaml:5:35: notify.m.topic: unknown field '{devise}'; did you mean '{device}'?",
             "gateway.yaml:6:32: notify.j.states[0]: 'foo' is not known; expected: acknowledged, "
             "latched, normal, returned, shelved, suppressed, unacknowledged",
-            "gateway.yaml:6:47: notify.j.severity: 'hihg' is not known; did you mean 'high'?",
+            "gateway.yaml:6:48: notify.j.severity: 'hihg' is not known; did you mean 'high'?",
             "gateway.yaml:7:3: notify.a/b: 'a/b' names a file; use only letters, digits, _ and -",
             "gateway.yaml:8:6: notify.n: expected `key: value` entries, found the number 3",
         ]
