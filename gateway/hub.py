@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from gateway.latest import Latest
@@ -161,7 +161,8 @@ class Hub:
         self._subscriptions = (*self._subscriptions, receiver)
 
     def unsubscribe(self, receiver: Receiver) -> None:
-        """Take no more rows."""
+        """Take no more rows; what a full queue gave up before is told."""
+        self._tell([s for s in self._accountable if s is receiver])
         self._subscriptions = tuple(s for s in self._subscriptions if s is not receiver)
         self._accountable = tuple(s for s in self._accountable if s is not receiver)
 
@@ -177,11 +178,16 @@ class Hub:
         The report is itself a row: made there, it would push out the next one, without end.
         ``ending``: all of it now, and what the reports themselves push out.
         """
-        if self._on_drop is not None:
-            for subscription in self._accountable * (2 if ending else 1):
-                if ending or subscription.is_to_tell():
-                    for dropped in subscription.take_dropped():
-                        self._on_drop(dropped)
+        if ending:
+            self._tell(self._accountable * 2)
+        else:
+            self._tell(s for s in self._accountable if s.is_to_tell())
+
+    def _tell(self, subscriptions: Iterable[Subscription]) -> None:
+        for subscription in subscriptions:
+            for dropped in subscription.take_dropped():
+                if self._on_drop is not None:
+                    self._on_drop(dropped)
 
     def close(self) -> int:
         """The consumers have ended: how many rows lie in their queues, or came too late."""

@@ -11,20 +11,13 @@ from pydantic import Field
 
 from gateway import plugins
 from gateway.driver import Settings
-from gateway.model import Array, Row
+from gateway.model import Selected as Selected
 
 
 class SinkConfig(Settings):
     """One entry of ``sinks:``; each sink adds its own fields."""
 
     type: str = Field(description="Kind of sink, e.g. influxdb or sqlite.")
-
-
-class Selected(NamedTuple):
-    """A row and what of it goes out: for each part a bool array, or None for the whole part."""
-
-    row: Row
-    masks: tuple[Array | None, ...] | None = None
 
 
 class Payload(NamedTuple):
@@ -60,6 +53,9 @@ class Sink(ABC):
 
 class RemoteSink(Sink):
     """A sink behind a network: its batches are spooled before they are sent."""
+
+    letter_format: ClassVar[str] = "lp"
+    """Format of a dead letter that is sent once more: lines as they were refused, not packed."""
 
     @abstractmethod
     def encode(self, rows: Sequence[Selected]) -> list[Payload]:

@@ -52,7 +52,9 @@ class _End(Enum):
 
     THROUGH = 1
     PUT_BACK = 2
-    STOP = 3
+    AGAIN = 3
+    """The server is believed again, but not in what it refused of this batch before."""
+    STOP = 4
     """The thread is to end; the batch stays in hand."""
 
 
@@ -130,7 +132,9 @@ class Deliverer:
         while True:
             try:
                 end = self._send(batch, tally, beat)
-                break
+                if end is not _End.AGAIN:
+                    break
+                batch.unsent, tally = [batch.stored.body], Tally(batch.stored.spans)
             except Exception as error:  # must not end the thread, nor lose the batch
                 if not self._our_fault(error, beat):
                     return False
@@ -184,9 +188,9 @@ class Deliverer:
                 continue
             else:
                 self._recovered()
-                self._doubt.stored()
-                tally.any_stored = True
                 self._pace.stored(len(body), time.monotonic() - begun_s)
+                tally.any_stored = True
+                self._doubt.stored()
             batch.unsent.pop()
         return self._conclude(batch, tally)
 
@@ -211,10 +215,13 @@ class Deliverer:
 
         A batch without rows holds dead letters, which may be refused once more.
         """
-        if not tally.any_stored and batch.stored.rows:
+        if batch.stored.rows and not tally.any_stored:
             if self._doubt.is_in_doubt:
                 return _End.PUT_BACK
-            self._doubt.give_up(tally.lines)
+            if not tally.in_doubt:
+                self._doubt.give_up(tally.lines)
+        if batch.stored.rows and tally.in_doubt:
+            return _End.AGAIN
         for lines, words in tally.letters:
             if not self._letters.add_all(lines, words):
                 extra = {"sink": self._name, "line": lines[0][:500].decode(errors="replace")}
@@ -263,6 +270,7 @@ class Deliverer:
             found = self._sink.describe_each(body, stored.format)
         lines = [line for line, _ in found] or [plain_body(body, stored.format)]
         tally.letters.append((lines, words))
+        tally.in_doubt = tally.in_doubt or self._doubt.is_in_doubt
         if found:
             tally.add((about for _, about in found), words)
         else:

@@ -23,8 +23,6 @@ from gateway.writer.deadletters import DeadLetters, Letter
 
 log = logging.getLogger(__name__)
 
-LETTER_FORMAT = "lp"
-"""What the line of a letter is to its sink: line protocol as it was refused, not compressed."""
 BATCH_LETTERS = 500
 BATCH_BYTES = 1_000_000
 WAIT_S = 20.0
@@ -106,7 +104,7 @@ class LetterBox:
     def describe(self, line: str) -> Described:
         """What a line is about; device and table ``?`` where nobody can tell."""
         if isinstance(self._sink, Describes):
-            return self._sink.describe(line.encode(), LETTER_FORMAT)
+            return self._sink.describe(line.encode(), self._sink.letter_format)
         return Described("?", "?", 0, 0)
 
     def replay(self, ids: Collection[int] | None = None) -> Replayed:
@@ -145,7 +143,7 @@ class LetterBox:
     def _ask(self, letters: Sequence[Letter]) -> None:
         lines = [x.line if x.line.endswith("\n") else f"{x.line}\n" for x in letters]
         # no rows and no spans: these rows were told as refused, and their loss is told once
-        stored = Stored("".join(lines).encode(), LETTER_FORMAT, 0, 0, ())
+        stored = Stored("".join(lines).encode(), self._sink.letter_format, 0, 0, ())
         asked = _Asked([x.id for x in letters], stored, Future())
         self._asked.append(asked)
         self._wake()

@@ -40,6 +40,8 @@ class Tally:
         """Lines that were refused, as they were sent, with the words for them."""
         self.any_stored = False
         """Something of the batch was stored."""
+        self.in_doubt = False
+        """Something was refused while the server was not believed."""
 
     @property
     def lines(self) -> int:

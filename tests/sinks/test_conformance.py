@@ -37,9 +37,8 @@ def configured(tmp_path: Path) -> dict[str, Sink]:
     )
     sinks: dict[str, Sink] = {}
     for name in SINKS:
-        text = re.sub(
-            r"token_file: \S+?([,}\s])", r"token_file: influx.token\1", example_text(name)
-        )
+        text = re.sub(r"(\w+_file): \S+?([,}\s])", r"\1: influx.token\2", example_text(name))
+        text = re.sub(r"\bhost: [^\s,}]+", f"host: 127.0.0.1\n    port: {free_port()}", text)
         text = re.sub(r"http://[^\s\"',}]+", f"http://127.0.0.1:{free_port()}", text)
         config = tmp_path / f"{name}.yaml"
         config.write_text(
@@ -65,7 +64,7 @@ def rows(table: Table, count: int) -> list[Selected]:
 
 
 def test_sinks_are_installed() -> None:
-    assert {"influxdb", "sqlite"} <= set(SINKS)
+    assert {"influxdb", "mqtt", "redis", "sqlite"} <= set(SINKS)
 
 
 @pytest.mark.parametrize("name", SINKS)

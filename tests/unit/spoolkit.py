@@ -36,6 +36,8 @@ class Bench:
         self.spool = self.open()
         self.numbers = iter(range(1, 1_000_000))
         self.tables: dict[int, str] = {}
+        self.tables_apart = False
+        """Each batch is of a table of its own: a loss then names exactly the batches it means."""
 
     def open(self) -> Spool:
         """A new spool on the folder."""
@@ -64,7 +66,9 @@ class Bench:
     def put(self, family: Family = "data", size: int = 1000, told: Iterable[Loss] = ()) -> Batch:
         """Store the next batch, whose rows tell of these losses."""
         n = next(self.numbers)
-        self.tables[n] = "gateway_event" if family == "events" else "t"
+        self.tables[n] = f"t{n}" if self.tables_apart else "t"
+        if family == "events":
+            self.tables[n] = "gateway_event"
         spans = (Span("d", self.tables[n], 1, n, n),)
         body = random.Random(n).randbytes(size)
         notes = tuple((x.cause, Span(*x[1:3], x.rows, *x[3:5]), x.detail) for x in told)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from gateway import hub as hub_module
 from gateway.hub import ROW_CELLS, Dropped, Hub, Subscription, cells
 from gateway.losses import Loss, LossLedger
 from gateway.model import Column, Row, Table, make_parts
@@ -65,7 +67,7 @@ def test_rows_of_losses_and_alarms_outlast_those_of_machines_in_a_full_queue() -
 
 
 def test_even_losses_go_where_they_alone_would_fill_the_queue() -> None:
-    hub, ledger, queue = gateway_hub(20_000)
+    _, ledger, queue = gateway_hub(20_000)
     for i in range(4000):
         ledger.record(Loss("other", "d", "t", i, i, 1, "spool_bound"))
     assert sum(map(cells, queue.drain())) <= 20_000
@@ -86,7 +88,26 @@ def test_what_a_full_queue_gives_up_is_told_once_it_has_room_or_at_the_end() -> 
     for i in range(1000):
         hub.publish(row(of, i))
     hub.report_drops(ending=True)
-    assert ledger.rows_by_cause["hub_overflow"] > 4000 - left
+    before = ledger.rows_by_cause["hub_overflow"]
+    assert before > 4000 - left
+    for i in range(1000):
+        hub.publish(row(of, i))
+    hub.unsubscribe(queue)
+    assert ledger.rows_by_cause["hub_overflow"] > before, "a sink that is removed"
+
+
+def test_what_is_given_up_for_an_hour_is_told_in_a_full_queue_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub, ledger, _ = gateway_hub(100 * (ROW_CELLS + 2))
+    of = table()
+    for i in range(1000):
+        hub.publish(row(of, i))
+    hub.report_drops()
+    assert ledger.told() == []
+    monkeypatch.setattr(hub_module, "TELL_S", 0.0)
+    hub.report_drops()
+    assert len(ledger.told()) == 1
 
 
 def test_the_bound_is_one_of_memory_texts_included() -> None:

@@ -1,0 +1,6 @@
+"""PostgreSQL, with or without TimescaleDB."""
+
+from gateway.sinks.postgres.settings import PostgresConfig
+from gateway.sinks.postgres.sink import PostgresSink
+
+__all__ = ["PostgresConfig", "PostgresSink"]

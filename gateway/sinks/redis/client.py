@@ -1,0 +1,240 @@
+"""Redis by redis-py with hiredis: connection, pipelines, and what its answers mean.
+
+The only module that imports redis-py. Raw commands in, raw answers out (RESP 2, bytes).
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import redis
+from pydantic import Field, model_validator
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeout
+from redis.retry import Retry
+
+from gateway.driver import Settings
+from gateway.errors import GatewayError, Rejected, SinkUnavailable
+from gateway.logs import without_secrets
+from gateway.settings import HostName
+from gateway.sinks.payload import TooSlow
+from gateway.sinks.secrets import read_secret, tls_context
+
+Argument: TypeAlias = str | bytes | int | float
+Command: TypeAlias = Sequence[Argument]
+
+MAX_WORDS = 300
+
+_LATER = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY",
+          "TRYAGAIN")  # fmt: skip
+"""First words of answers of a Redis that does not take anything now, whatever it is."""
+_OF_A_PERSON = ("DENIED", "NOAUTH", "NOPERM", "WRONGPASS")
+_OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
+
+
+class RedisServer(Settings):
+    """Where a Redis is, and how it is spoken to."""
+
+    host: HostName = Field(description="Name or IP address of the Redis server.")
+    port: int = Field(6379, ge=1, le=65535, description="Its TCP port.")
+    db: int = Field(0, ge=0, le=10_000, description="Number of the database.")
+    user: str | None = Field(None, min_length=1, description="User (ACL), where it has any.")
+    password_file: Path | None = Field(
+        None, strict=False, description="File that holds the password; only its owner may read it."
+    )
+    password_credential: str | None = Field(
+        None, description="Or: name of the systemd credential that holds the password."
+    )
+    tls: bool = Field(False, description="Encrypt, and verify the server's certificate and name.")
+    ca_file: Path | None = Field(
+        None, strict=False, description="Certificate authority; left out: the system's."
+    )
+    cert_file: Path | None = Field(
+        None, strict=False, description="Our own certificate, where the server asks for one."
+    )
+    key_file: Path | None = Field(None, strict=False, description="Its key, without a password.")
+    timeout_s: float = Field(
+        10.0, gt=0, le=120, description="Longest wait for one answer, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> RedisServer:
+        if self.password_file is not None and self.password_credential is not None:
+            raise ValueError("password_file and password_credential exclude each other; give one")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together; give both or none")
+        if not self.tls and (self.ca_file or self.cert_file):
+            raise ValueError("certificates are of use only with `tls: true`")
+        return self
+
+
+class Refusal(GatewayError):
+    """Redis refused a command, in its own words."""
+
+    @property
+    def code(self) -> str:
+        """Its first word: ``WRONGTYPE``, ``BUSYGROUP``, ``NOGROUP``..."""
+        return str(self).partition(" ")[0]
+
+
+class RedisClient:
+    """One connection, made when it is needed. Used by one thread; `close` from any.
+
+    SinkUnavailable where it cannot be reached, or does not take anything now; Refusal where it
+    says no to a command.
+    """
+
+    def __init__(self, server: RedisServer, name: str) -> None:
+        self.where = f"{server.host}:{server.port}"
+        self._server = server
+        self._name = re.sub(r"[^!-~]", "_", name)
+        self._redis: redis.Redis | None = None
+        self._closed = False
+
+    def call(self, *command: Argument) -> Any:
+        """Run one command."""
+        with self._errors():
+            return self._connected().execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def run(self, commands: Sequence[Command], *, atomic: bool = False) -> list[Any]:
+        """Run many at once; the answers, a Refusal in the place of one that was refused.
+
+        ``atomic``: as one transaction (MULTI), of which nothing is done where Redis says no to
+        any before it begins.
+        """
+        if not commands:
+            return []
+        with self._errors(), self._connected().pipeline(transaction=atomic) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            answers = pipeline.execute(raise_on_error=False)
+        return [self._judged(a) if isinstance(a, Exception) else a for a in answers]
+
+    @contextmanager
+    def subscribed(self, *channels: str) -> Iterator[Any]:
+        """redis-py's PubSub on these channels (patterns where they hold ``*``)."""
+        with self._errors():
+            listener = self._connected().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+            try:
+                for channel in channels:
+                    (listener.psubscribe if "*" in channel else listener.subscribe)(channel)
+                yield listener
+            finally:
+                listener.close()
+
+    def close(self) -> None:
+        """End a command that is under way and close the connection. Idempotent, never raises."""
+        self._closed = True
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the connection; the next command makes a new one."""
+        client, self._redis = self._redis, None
+        if client is not None:
+            with suppress(RedisError, OSError, ValueError):
+                client.connection_pool.disconnect(inuse_connections=True)
+
+    def _connected(self) -> redis.Redis:
+        if self._closed:
+            raise SinkUnavailable("closed")
+        if self._redis is None:
+            server = self._server
+            secret = read_secret("password", server.password_file, server.password_credential)
+            more: dict[str, Any] = {}
+            if server.tls:
+                tls_context(server.ca_file, server.cert_file, server.key_file)  # says what is wrong
+                more = {
+                    "ssl": True,
+                    "ssl_cert_reqs": "required",
+                    "ssl_check_hostname": True,
+                    "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+                    "ssl_ca_certs": server.ca_file and str(server.ca_file),
+                    "ssl_certfile": server.cert_file and str(server.cert_file),
+                    "ssl_keyfile": server.key_file and str(server.key_file),
+                }
+            self._redis = redis.Redis(
+                host=server.host,
+                port=server.port,
+                db=server.db,
+                username=server.user,
+                password=secret,
+                protocol=2,
+                client_name=self._name,
+                socket_timeout=server.timeout_s,
+                socket_connect_timeout=server.timeout_s,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+                health_check_interval=0,
+                **more,
+            )
+        return self._redis
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ResponseError as error:
+            raise self._judged(error) from error
+        except (RedisError, OSError, ValueError, AttributeError) as error:
+            self.drop()
+            if not self._closed and isinstance(error, (ValueError, AttributeError)):
+                raise  # a fault of ours; a connection that was closed under way raises them, too
+            raise self._unavailable(error) from error
+
+    def _judged(self, error: Exception) -> GatewayError:
+        """What a refused command means: not now, or no."""
+        words = said(error)
+        code = words.partition(" ")[0]
+        if isinstance(error, OutOfMemoryError) or code == "OOM":
+            return SinkUnavailable(f"{self.where}: Redis is full: {words}")
+        if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
+            return SinkUnavailable(f"{self.where}: {words}", operator=True)
+        if code in _OF_A_PERSON or words.startswith("unknown command"):
+            return SinkUnavailable(f"{self.where}: {words}", operator=True)
+        if code in _LATER or not isinstance(error, ResponseError):
+            return SinkUnavailable(f"{self.where}: {words}")
+        return Refusal(words)
+
+    def _unavailable(self, error: Exception) -> GatewayError:
+        if self._closed:
+            return SinkUnavailable("closed")
+        if isinstance(error, (AuthenticationError, AuthorizationError)):
+            return SinkUnavailable(f"{self.where}: {said(error)}", operator=True)
+        if isinstance(error, (RedisTimeout, TimeoutError)):
+            return TooSlow(f"{self.where}: no answer within {self._server.timeout_s:g} s")
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLError):
+                words = getattr(cause, "verify_message", "") or cause.reason or said(cause)
+                return SinkUnavailable(f"{self.where}: TLS: {words}", operator=True)
+            cause = cause.__cause__ or cause.__context__
+        return SinkUnavailable(f"{self.where}: {said(error)}")
+
+
+def said(error: BaseException) -> str:
+    """What Redis said, on one line, short and without secrets or what was sent."""
+    words = _OF_PIPELINE.sub("", str(error)) or type(error).__name__
+    words = "".join(c if c.isprintable() else " " for c in without_secrets(words))
+    return " ".join(words.split())[:MAX_WORDS]
+
+
+def refused(answers: Sequence[Any]) -> None:
+    """Raise the first of the answers that is an error: Refusal as Rejected."""
+    for answer in answers:
+        if isinstance(answer, Refusal):
+            raise Rejected(str(answer))
+        if isinstance(answer, Exception):
+            raise answer
