@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +30,10 @@ groups:
     tags:
       force: {type: real, unit: kN, signal: {kind: sine, mean: 50, amplitude: 10, period_s: 4}}
       level: {type: real, unit: "<i>%</i>", signal: {kind: constant, value: 42}}
+      broken:
+        type: real
+        signal: {kind: constant, value: 1}
+        bad: {every_s: 3600, for_s: 3600, reason: sensor_fault}
       guard: {type: bool, signal: {kind: square, period_s: 3}}
       text: {type: string, signal: {kind: constant, value: 'HOSTILE'}}
 """
@@ -78,9 +82,10 @@ class Gateway:
         return Client(self.folder / "s")
 
     @contextlib.contextmanager
-    def started(self) -> Iterator[Gateway]:
+    def started(self, **environment: str) -> Iterator[Gateway]:
         """Run it meanwhile; it is ready."""
-        with started("run", self.file, log=self.folder / "log") as self.process:
+        log = self.folder / "log"
+        with started("run", self.file, log=log, **environment) as self.process:
             try:
                 until(self._is_ready, 60, "the gateway is ready")
                 yield self
@@ -116,18 +121,10 @@ def config(folder: Path) -> Gateway:
     return Gateway(folder)
 
 
-def has_text(page: Page, selector: str, pattern: str) -> bool:
-    """Whether any of these elements matches. Not `wait_for_function`: the page allows no eval."""
-    found: bool = page.evaluate(
-        "([s, p]) => [...document.querySelectorAll(s)]"
-        ".some((e) => new RegExp(p).test(e.textContent))",
-        [selector, pattern],
-    )
-    return found
-
-
 def wait_text(page: Page, selector: str, pattern: str, deadline_s: float = 20) -> None:
-    until(lambda: has_text(page, selector, pattern), deadline_s, f"{selector} with {pattern}")
+    """Until any of these elements matches; the page may be opened anew meanwhile."""
+    found = page.locator(selector).filter(has_text=re.compile(pattern)).first
+    found.wait_for(state="attached", timeout=1000 * deadline_s)
 
 
 def pictures(page: Page) -> str:
@@ -152,8 +149,3 @@ def busy_s(page: Page, cpu: bool = True) -> Any:
 
 def elapsed(begun: float) -> float:
     return time.monotonic() - begun
-
-
-def artefacts() -> Path | None:
-    folder = os.environ.get("GATEWAY_ARTEFACTS")
-    return Path(folder) if folder else None

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import pytest
 from tests.browser.conftest import Pages
 from tests.browser.kit import Gateway, config, pictures, wait_text
 from tests.support import until
+from tests.system.cli_kit import gateway as cli
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -144,8 +146,15 @@ def test_a_refused_reload_shows_the_place_of_each_fault(acting: Pages) -> None:
         acting.shot(page, "refused-reload")
     finally:
         acting.gateway.file.write_text(good)
+    page.goto(f"{acting.gateway.url}#/overview")
+    wait_text(page, "td.value", r"^\d")
+    acting.gateway.file.write_text(good + "  press_2: {driver: mock, map: press.yaml}\n")
     acting.gateway.send(signal.SIGHUP)
-    wait_text(page, "p", "was applied")
+    wait_text(page, "th a", "press_2")  # without loading the page again
+    acting.gateway.file.write_text(good)
+    acting.gateway.send(signal.SIGHUP)
+    page.goto(f"{acting.gateway.url}#/configuration")
+    wait_text(page, "li", "press_2.*removed|removed.*press_2")
 
 
 def test_a_silent_gateway_is_seen_at_once_and_its_return_too(acting: Pages) -> None:
@@ -173,9 +182,15 @@ def test_a_silent_gateway_is_seen_at_once_and_its_return_too(acting: Pages) -> N
 def test_a_killed_gateway_is_shown_and_the_page_recovers(browser: Browser, tmp_path: Path) -> None:
     gateway = config(tmp_path)
     pages = Pages(browser, gateway, "killed")
-    with gateway.started():
-        page = pages.open("device/press_1?tags=process:force")
+    with gateway.started(TZ="Asia/Kolkata"):
+        page = pages.open("device/press_1?tags=process:force", timezone_id="America/New_York")
         wait_text(page, ".legend b", r"\d kN")
+        clock, hover = page.evaluate(
+            "() => { const c = document.getElementById('clock'); return [c.textContent, c.title]; }"
+        )
+        zone, utc = hover.removesuffix(" UTC").split("; ")
+        ahead = datetime.fromisoformat(clock) - datetime.fromisoformat(utc).replace(microsecond=0)
+        assert (zone, ahead) == ("Asia/Kolkata", timedelta(hours=5, minutes=30))
         gateway.send(signal.SIGKILL)
         until(lambda: page.is_visible("#banner"), 5)
         wait_text(page, "#banner", "what is shown is old")
@@ -185,6 +200,29 @@ def test_a_killed_gateway_is_shown_and_the_page_recovers(browser: Browser, tmp_p
         moving = pictures(page)
         until(lambda: pictures(page) != moving)
         assert "force" in page.url
+        pages.contexts[0].close()
+
+
+def test_a_viewer_looks_and_a_revoked_token_ends_it(browser: Browser, tmp_path: Path) -> None:
+    gateway = config(tmp_path)
+    text = gateway.file.read_text()
+    api = "api: {socket: s, tokens_file: tokens, loopback_open: false,"
+    gateway.file.write_text(text.replace("api: {socket: s,", api))
+    token = cli("token", "add", gateway.file, "ann").stdout.strip()
+    pages = Pages(browser, gateway, "viewer")
+    with gateway.started():
+        page = pages.open("alarms")  # nobody is told anything without a token
+        page.fill("#token", token)
+        page.click("button")
+        wait_text(page, "#session", r"ann \(viewer\)")
+        row(page, ALARM).get_by_role("button", name="Acknowledge").click()
+        page.fill("dialog input[name=why]", "seen")
+        page.click("dialog button.primary")
+        wait_text(page, "dialog p", "'ann' is a viewer")
+        page.keyboard.press("Escape")
+        assert transitions(gateway, ALARM)[0]["state"] == "unacknowledged"
+        cli("token", "revoke", gateway.file, "ann")
+        page.wait_for_selector("#token", timeout=30_000)
         pages.contexts[0].close()
 
 

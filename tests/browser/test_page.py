@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import Pages
-from tests.browser.kit import SERIES, busy_s, elapsed, has_text, pictures, wait_text
+from tests.browser.kit import SERIES, busy_s, elapsed, pictures, wait_text
 from tests.support import until
 
 if TYPE_CHECKING:
@@ -62,6 +62,16 @@ def test_a_trend_moves_zooms_into_history_and_comes_back(pages: Pages) -> None:
     page.click("button.live")
     moving = pictures(page)
     until(lambda: pictures(page) != moving)
+
+
+def test_bad_tags_are_named_with_their_reason(pages: Pages) -> None:
+    page = pages.open("overview")
+    wait_text(page, "td.reasons-cell", "broken: sensor_fault")
+    wait_text(page, ".mark.degraded", "degraded")
+    page.click("text=Not good")
+    until(lambda: page.locator("table.tags tbody tr").count() == 1)
+    wait_text(page, "table.tags .mark.bad", "BAD sensor_fault")
+    assert page.inner_text("table.tags td.value") == "–"
 
 
 def test_tags_are_found_and_put_into_the_trend(pages: Pages) -> None:
@@ -191,7 +201,7 @@ def test_first_data_come_within_a_second(pages: Pages) -> None:
     read = busy_s(page)
     begun, before = time.monotonic(), read()
     page.goto(f"{pages.gateway.url}#/overview")
-    until(lambda: has_text(page, *VIEWS["overview"]), 30)
+    wait_text(page, *VIEWS["overview"])
     took_s, busy = elapsed(begun), read() - before
     print(f"first data after {took_s:.2f} s, main thread busy {busy:.2f} s")
     # the clock also counts what else this machine does; the page's own work does not depend on it

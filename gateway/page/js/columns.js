@@ -3,6 +3,7 @@
 const RAW_S = 60;
 const BINS = 500;
 const SLACK = 1.25;
+const CLOCK_SET_S = 2;
 
 /**
  * `xs` in seconds since 1970; `ys[series][i]` is a number, null for a gap, or undefined where the series
@@ -22,6 +23,7 @@ export class Columns {
 
   /** The values of a row: `values[series]`, undefined for series of other tables. */
   add(timeS, values) {
+    if (timeS < (this.xs.at(-1) ?? 0) - Math.max(CLOCK_SET_S, this.binS)) this.#clear(); // the clock was set back
     if (this.binS) this.#addToBin(timeS, values);
     else if (timeS > (this.xs.at(-1) ?? 0)) this.#push(timeS, values);
     this.#trim(timeS);
@@ -40,6 +42,12 @@ export class Columns {
     while (count > 0 && xs[count - 1] >= first) count -= 1;
     this.xs = xs.slice(0, count).concat(this.xs);
     this.ys = this.ys.map((old, i) => ys[i].slice(0, count).concat(old));
+  }
+
+  #clear() {
+    this.xs = [];
+    this.ys = this.ys.map(() => []);
+    this.bin = null;
   }
 
   #push(timeS, values) {

@@ -6,12 +6,14 @@ import { fullTime, setZone, utcTime, zoneName } from "./format.js";
 import { startKeys } from "./keys.js";
 import { link, startLink } from "./link.js";
 import { go, startRouter } from "./router.js";
-import { startSession } from "./session.js";
+import { reloadIfEnded, startSession } from "./session.js";
 import { store } from "./store.js";
 import { startTheme } from "./theme.js";
 
 const NAV = [["overview", "Overview"], ["device", "Device"], ["vibration", "Vibration"], ["alarms", "Alarms"],
   ["data", "Data path"], ["configuration", "Configuration"]];
+
+const SESSION_MS = 3000;
 
 const node = (id) => document.getElementById(id);
 
@@ -59,6 +61,16 @@ function startHeader() {
   });
 }
 
+/** A connection that does not come back may be refused: ask why, now and then. */
+function watchSession() {
+  let lookedMs = 0;
+  store.socket.on("down", () => {
+    if (store.socket.tries < 2 || performance.now() - lookedMs < SESSION_MS) return;
+    lookedMs = performance.now();
+    reloadIfEnded();
+  });
+}
+
 async function start() {
   setZone(document.documentElement.dataset.zone);
   startTheme(node("theme"));
@@ -67,6 +79,7 @@ async function start() {
   const showCurrent = startNav();
   startHeader();
   startLink();
+  watchSession();
   startKeys(NAV.map(([view]) => () => go(view)), node("help"));
   for (let tries = 0; ; tries += 1) {
     try {

@@ -27,5 +27,3 @@ export function setMark(node, state, word = state) {
 export const severity = (name) => el("span", { class: `severity ${SEVERITIES[name] ? name : ""}` },
   el("i", { "aria-hidden": "true" }, SEVERITIES[name] ?? "?"), name);
 
-/** Severity -> place from the most urgent. */
-export const urgency = (name) => Object.keys(SEVERITIES).indexOf(name);

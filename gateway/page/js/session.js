@@ -5,6 +5,7 @@ import { announce, el } from "./dom.js";
 
 let session = { who: "", role: "none", via: "" };
 let asked = Promise.resolve();
+let isAnswered = false;
 let button;
 let dialogs = 0;
 
@@ -12,7 +13,7 @@ let dialogs = 0;
 export const whoAsks = () => asked.then(() => session);
 
 /** Ask the gateway who we are, and show it. */
-export function refreshSession() {
+function refreshSession() {
   asked = load();
   return asked;
 }
@@ -20,12 +21,21 @@ export function refreshSession() {
 async function load() {
   try {
     session = await get("/v1/session");
+    isAnswered = true;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    session = { who: "", role: "none", via: "" };
+    isAnswered = false;
+    return; // who asks is as before: the gateway is away
   }
   button.textContent = session.who ? `${session.who} (${session.role})` : session.role === "none" ? "Sign in" : `Sign in (${session.role})`;
   button.title = session.via === "cookie" ? "Sign out" : "Sign in with a token or a code";
+}
+
+/** Where the session has ended, the gateway answers nothing else than the page that asks for a token. */
+export async function reloadIfEnded() {
+  const before = (await whoAsks()).role;
+  await refreshSession();
+  if (before !== "none" && session.role === "none" && isAnswered) location.reload();
 }
 
 /** The button signs in and out. */

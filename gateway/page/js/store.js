@@ -9,6 +9,7 @@ const SPARK_POINTS = 120;
 const SPARK_EVERY_MS = 500;
 const STALE_INTERVALS = 3;
 const STALE_MORE_MS = 1000;
+const CLOCK_SET_MS = 5000;
 
 /** One column of one table: `id` is device.table.tag, as in configurations. */
 class Tag {
@@ -29,11 +30,10 @@ class Tag {
   get isNumber() { return this.kind !== "str"; }
 
   set(value, quality, reason, timeMs) {
-    if (timeMs < this.timeMs) return;
     this.value = value;
     this.quality = quality;
     this.reason = reason;
-    if (this.spark && timeMs - this.sparkMs >= SPARK_EVERY_MS) {
+    if (this.spark && Math.abs(timeMs - this.sparkMs) >= SPARK_EVERY_MS) {
       this.sparkMs = timeMs;
       this.spark.add(timeMs, quality === "BAD" ? null : value);
     }
@@ -100,18 +100,6 @@ class Store {
     this.tags = tags;
     for (const [table, frame] of this.frames) this.shapes.set(table, this.#columns(frame));
     for (const listener of this.shapeListeners) listener();
-  }
-
-  /** The newest values by one question: of a device, or of all. */
-  async loadValues(device, signal) {
-    const { values, time_ns: nowNs } = await get("/v1/latest", { device }, signal);
-    this.#clock(ms(nowNs));
-    for (const value of values) {
-      const part = value.labels.module ?? value.labels.channel;
-      const tag = this.tags.get(`${value.labels.device}.${part ? `${value.table}.${part}` : value.table}.${value.tag}`);
-      tag?.set(value.value, value.quality, value.reason, ms(value.time_ns));
-    }
-    this.#changed();
   }
 
   /** Want live values of these tags; what is returned ends it. */
@@ -200,10 +188,10 @@ class Store {
     }
   }
 
-  /** The least delayed frame tells best how far the clocks are apart. */
+  /** The least delayed frame tells best how far the clocks are apart, until one of them is set. */
   #clock(gatewayMs) {
     const offset = gatewayMs - Date.now();
-    if (this.offsetMs === null || offset > this.offsetMs) this.offsetMs = offset;
+    if (this.offsetMs === null || offset > this.offsetMs || offset < this.offsetMs - CLOCK_SET_MS) this.offsetMs = offset;
     else this.offsetMs += (offset - this.offsetMs) * 0.02;
   }
 
