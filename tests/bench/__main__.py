@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import delivery, live, loads, read_path, vibration
+from tests.bench import alarms, delivery, footprint, live, loads, read_path, vibration
 from tests.bench.measure import machine
 
 TABLES = {
@@ -14,6 +14,8 @@ TABLES = {
     "delivery": delivery.table,
     "vibration": vibration.table,
     "live": live.table,
+    "alarms": alarms.table,
+    "footprint": footprint.table,
 }
 
 
