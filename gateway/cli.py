@@ -19,7 +19,9 @@ import typer
 from gateway.commands import (
     alarms,
     config,
+    db,
     device,
+    importing,
     info,
     live,
     losses,
@@ -82,8 +84,10 @@ for command in (
     config.schema,
 ):
     app.command()(command)
+app.command("import")(importing.import_files)
 app.add_typer(alarms.alarms)
 app.add_typer(losses.dead_letters)
+app.add_typer(db.db)
 app.add_typer(token.tokens)
 
 

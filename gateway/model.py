@@ -253,6 +253,13 @@ class Row:
             yield name, value, self.mark(i)
 
 
+class Selected(NamedTuple):
+    """A row and what of it goes out: for each part a bool array, or None for the whole part."""
+
+    row: Row
+    masks: tuple[Array | None, ...] | None = None
+
+
 def plain(values: Values) -> list[Any]:
     """An array as a list of Python scalars; float32 with the shortest digits that read back."""
     if isinstance(values, list):

@@ -1,4 +1,4 @@
-"""``/v1/config``: what the running configuration is made of, to compare a file with."""
+"""``/v1/config``: the running configuration without secrets, and prints to compare a file with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from gateway.api import schemas
 from gateway.api.answers import json_answer, only
+from gateway.api.scrub import scrubbed
 from gateway.api.view import GatewayView
 
 
@@ -22,5 +23,6 @@ def add_config(router: APIRouter, view: GatewayView, errors: dict[int | str, Any
         responses=errors,
     )
     async def config() -> Response:
-        """A hash of each part of the running configuration; no setting and no secret."""
-        return json_answer({"fingerprints": view.fingerprints()})
+        """The running configuration: a hash of each part, and its settings without secrets."""
+        settings = scrubbed(view.settings())
+        return json_answer({"fingerprints": view.fingerprints(), "settings": settings})

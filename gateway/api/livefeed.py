@@ -18,8 +18,8 @@ from gateway.model import Row, Table
 HISTORY_CELLS = 400_000
 """Most values that wait for a client that wants every row: 40 rows of 10,000 tags."""
 
-BUNDLE = 0.25
-"""Pushes of one feed are at least this part of a period apart: 25 ms at 10 Hz."""
+BUNDLE = 0.2
+"""Pushes of one feed are at least this part of a period apart: 20 ms at 10 Hz."""
 
 SLACK_S = 0.002
 """A row that comes so much before its period's end is not held up by it: clocks of polls jitter."""

@@ -46,6 +46,18 @@ class Connections(ServerState):
         self.cut_off: Counter[str] = Counter(dict.fromkeys(get_args(Why), 0))
         """Clients by why they were cut off, since the start."""
 
+    def admit(self, connection: Counted) -> bool:
+        """Count a new one; the oldest idle one of too many makes way. False: none is idle."""
+        alike = self.local if connection.is_local else self.remote
+        alike[connection] = None
+        if len(alike) <= MAX_CONNECTIONS:
+            return True
+        oldest_idle = next((c for c in alike if c.is_idle and c is not connection), None)
+        self.count("refused" if oldest_idle is None else "made_way")
+        if oldest_idle is not None:
+            oldest_idle.abort()
+        return oldest_idle is not None
+
     def count(self, why: Why) -> None:
         """A client is cut off."""
         self.cut_off[why] += 1
@@ -75,15 +87,8 @@ class LimitedProtocol(H11Protocol, Counted):
         assert isinstance(self.server_state, Connections)  # noqa: S101
         self._count = self.server_state.count
         self._alike = self.server_state.local if self.is_local else self.server_state.remote
-        self._alike[self] = None
-        if len(self._alike) > MAX_CONNECTIONS:
-            oldest_idle = next((c for c in self._alike if c.is_idle and c is not self), None)
-            if oldest_idle is not None:
-                self._count("made_way")
-                oldest_idle.abort()
-            else:
-                self._count("refused")
-                self._answer(503, _BUSY)
+        if not self.server_state.admit(self):
+            self._answer(503, _BUSY)
 
     @property
     def is_idle(self) -> bool:

@@ -345,3 +345,6 @@ class RunningConfig(_Shape):
     fingerprints: dict[str, dict[str, str]] = Field(
         description="Kind (device, bus, sink, settings) -> name -> hash."
     )
+    settings: dict[str, Any] = Field(
+        description="Settings by section, with defaults, as they run; *** stands for a secret."
+    )

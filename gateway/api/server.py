@@ -24,6 +24,7 @@ from gateway.api.protocol import (
 from gateway.api.settings import ApiConfig
 from gateway.api.sockets import BACKLOG, Listeners, inherited_sockets
 from gateway.api.tls import Tls
+from gateway.api.tlsdoor import TlsDoor
 from gateway.api.wsprotocol import MAX_MESSAGE_BYTES, PING_S, PONG_S, LimitedWebSocket
 
 log = logging.getLogger("gateway.api")
@@ -36,10 +37,6 @@ CANCEL_S = 0.5
 ACCEPTED_AT_ONCE = 32
 """Well below the bound on connections: in a flood, each still has its request read before those
 that come after it make the oldest go. Three times as many are on their way in or out at most."""
-
-
-HANDSHAKE_S = 5.0
-"""Longest that a TLS handshake may take; until it is done nothing counts the connection."""
 
 
 class _Quiet(uvicorn.Server):
@@ -67,20 +64,19 @@ class _Quiet(uvicorn.Server):
         loop = asyncio.get_running_loop()
         self.servers = []
         for sock in sockets or ():
-            tls = None if sock.family == socket.AF_UNIX else self._tls
-            server = await loop.create_server(
-                self._protocol,
-                sock=sock,
-                ssl=None if tls is None else tls.context,
-                ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
-                ssl_shutdown_timeout=None if tls is None else HANDSHAKE_S,
-                backlog=self.config.backlog,
+            made = (
+                self._protocol if sock.family == socket.AF_UNIX or self._tls is None else self._door
             )
+            server = await loop.create_server(made, sock=sock, backlog=self.config.backlog)
             self.servers.append(server)
         self.started = True
 
     def _protocol(self) -> LimitedProtocol:
         return LimitedProtocol(self.config, self.server_state, {})
+
+    def _door(self) -> TlsDoor:
+        assert self._tls is not None  # noqa: S101
+        return TlsDoor(self._tls.context, self.server_state, self._protocol)
 
     async def main_loop(self) -> None:
         """Sleep until the end."""
@@ -109,7 +105,7 @@ class _Quiet(uvicorn.Server):
         """Close all listeners and connections that are left, now. Idempotent."""
         for server in getattr(self, "servers", []):
             server.close()
-        for connection in list(self.server_state.connections):
+        for connection in {*self.server_state.connections, *self.server_state.remote}:
             if isinstance(connection, Counted):
                 connection.abort()
 

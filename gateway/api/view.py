@@ -140,6 +140,9 @@ class GatewayView(Protocol):
     def fingerprints(self) -> Mapping[str, Mapping[str, str]]:
         """Hashes of the parts of the running configuration: kind, name, hash. No I/O."""
 
+    def settings(self) -> Mapping[str, Any]:
+        """The running configuration by section, as plain values; it may have secrets. No I/O."""
+
     def stored_losses(self, from_ns: int, max_rows: int) -> Sequence[Told] | None:
         """The newest losses that the historian has, of all runs; None without a historian. Blocks.
 

@@ -63,6 +63,7 @@ def check(
         f"{file}: good. {count(summary['devices'], 'device')}{disabled}, "
         f"{count(summary['groups'], 'group')}, {count(summary['tags'], 'tag')}, "
         f"{number(summary['values_per_s'])} values/s"
+        + (f", {count(summary['alarms'], 'alarm')}" if summary["alarms"] else "")
     )
     for name, sink in summary["sinks"].items():
         out(f"  {printable(name)}: {printable(_sink_text(sink))}")
@@ -102,6 +103,7 @@ def _summary(plant: Plant) -> dict[str, Any]:
         "groups": sum(len(plan.groups) for plan in plans),
         "tags": sum(plan.tags for plan in plans),
         "values_per_s": round(sum(plan.values_per_s for plan in plans), 3),
+        "alarms": len(plant.alarms.rules),
         "sinks": sinks,
         "warnings": warnings,
     }

@@ -15,7 +15,7 @@ class Bounds(NamedTuple):
     high: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Elements of this dimension."""
         return self.high - self.low + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.errors import Fault, Place
+from gateway.importers.files import clip
 
 
 @dataclass(slots=True)
@@ -62,11 +63,15 @@ class Report:
 
     def omit(self, place: Place, message: str) -> None:
         """Note that something was left out."""
-        self.omitted.append(place.fault(message))
+        self.omitted.append(place.fault(clip(message)))
+
+    def rename(self, place: Place, message: str) -> None:
+        """Note that a name is another one in the map."""
+        self.renamed.append(place.fault(clip(message)))
 
     def warn(self, place: Place, message: str) -> None:
         """Note that something should be checked."""
-        self.warnings.append(place.fault(message))
+        self.warnings.append(place.fault(clip(message)))
 
 
 @dataclass(slots=True)

@@ -33,25 +33,19 @@ class Names:
 
         ``name`` may have dots between the parts of a path. What had to change is reported.
         """
-        wanted = "_".join(legal(part) for part in name.split(".")) if name else "unnamed"
-        wanted = wanted[:MAX_LENGTH].rstrip("_") or "unnamed"
-        plain = name.replace(".", "_")
-        found = wanted
+        wanted = "_".join(legal(part) for part in name.split("."))[:MAX_LENGTH].rstrip("_")
+        found, why = wanted, "to be legal"
         if wanted in self._reserved:
-            found = f"{wanted}_value"
+            found, why = f"{wanted}_value", f"because '{wanted}' is reserved"
         number = self._next.get(wanted, 2)
         while not self._free(found, count):
+            why = f"because '{wanted}' exists already"
             found = f"{wanted}_{number}"
             number += 1
         self._next[wanted] = number
         self._taken.update(self._columns(found, count))
-        if found != plain:
-            why = "" if wanted != found or wanted in self._reserved else ", to be legal"
-            if wanted in self._reserved:
-                why = ", which is reserved"
-            elif found != wanted:
-                why = ", because that name exists already"
-            self._report.renamed.append(place.fault(f"'{name}' is '{found}' in the map{why}"))
+        if found != name.replace(".", "_"):
+            self._report.rename(place, f"'{name}' is '{found}' in the map, {why}")
         return found
 
     def _free(self, name: str, count: int | None) -> bool:

@@ -178,6 +178,9 @@ class Plant:
     def letter_boxes(self) -> Mapping[str, LetterBox]:
         return self.boxes
 
+    def settings(self) -> Mapping[str, Any]:
+        return {"sinks": {"influx": {"url": "http://u:pw@host/x?k=1", "token": "t"}}}
+
     def fingerprints(self) -> Mapping[str, Mapping[str, str]]:
         return {"device": {"hopper_4": "00", "press_1": "01"}}
 
