@@ -68,6 +68,13 @@ class RemoteSink(Sink):
         SinkUnavailable: keep and retry. TooLarge: split. Rejected: refused for good.
         """
 
+    def check(self) -> bool:
+        """Ask with our own credentials whether rows would be taken, for `gateway doctor`.
+
+        Nothing is stored. Raises as `deliver`; False: this sink knows no way to ask.
+        """
+        return False
+
     def pieces(self, body: bytes, format: str) -> list[bytes]:
         """What to send one after another instead of a payload; mostly just itself.
 

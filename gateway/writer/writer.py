@@ -85,9 +85,9 @@ class Writer:
         self._dropped_before = 0
         self._interrupted: dict[tuple[str, str], int] = {}
         self._nothing_since_ns: int | None = None
-        """When a run began that was killed before it had stored any row."""
+        """When a run began that was killed, for tables of which it has stored no row."""
         self._begun: set[tuple[str, str]] = set()
-        """Tables with rows since then."""
+        """Tables with rows since the start after it."""
         self._rows_accepted = 0
         self._rows_unchanged = 0
         self._rows_lost = 0
@@ -242,6 +242,8 @@ class Writer:
         with self._no_end():
             self._repeat_after_loss()
             self._interrupted.update(self._outlet.interrupted())
+            if self._interrupted:  # a table of which nothing was stored is not among these
+                self._nothing_since_ns = self._outlet.alive.since_ns
             if self._interrupted or self._nothing_since_ns is not None:
                 self._report_interruption(rows)
         size = self._config.batch_rows
@@ -303,10 +305,10 @@ class Writer:
         for row in rows:
             table = row.table
             key = (table.device, table.key)
-            last_ns = self._interrupted.pop(key, None)
-            if self._nothing_since_ns is not None and key not in self._begun:
-                self._begun.add(key)
-                last_ns = self._nothing_since_ns
+            if key in self._begun:
+                continue
+            self._begun.add(key)
+            last_ns = self._interrupted.pop(key, self._nothing_since_ns)
             if last_ns is None or table.name in OWN_TABLES or not table.interval_s:
                 continue
             interval_ns = table.interval_s * 1e9

@@ -117,7 +117,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(ROWS)
 def test_whatever_is_sent_reads_back(sink: PostgresSink, plant: Plant, given_rows: list) -> None:  # type: ignore[type-arg]
     table = every_kind()

@@ -9,31 +9,32 @@ import re
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import urllib3
-from influxdb_client.rest import ApiException
 
 from gateway.errors import GatewayError, Rejected, SinkUnavailable, TooLarge
+from gateway.sinks.influxdb.writeapi import Answer
 from gateway.sinks.payload import TooSlow
 
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
-def refusal(error: ApiException) -> GatewayError:
-    """What to do after an answer that is not 2xx."""
-    status = int(error.status or 0)
-    words = f"{status} {_words(error)}".strip()
+def refusal(answer: Answer) -> GatewayError | None:
+    """What to do after an answer; None where the rows are stored."""
+    status = answer.status
+    if status == 204:
+        return None
+    if 200 <= status < 300:
+        # a captive portal or another server: nobody said that the rows are stored
+        return SinkUnavailable(f"the server answered {status} instead of 204")
+    words = f"{status} {_SPACE.sub(' ', answer.words).strip()[:500]}".strip()
     if status == 413:
         return TooLarge(words)
     if status in (400, 422):
         return Rejected(words)
     if status in (401, 403, 404):
         return SinkUnavailable(words, operator=True)
-    if status == 0:
-        return SinkUnavailable(f"TLS: {error.reason}", operator=True)
-    headers: Any = error.headers or {}
-    return SinkUnavailable(words, _retry_after_s(headers.get("Retry-After")))
+    return SinkUnavailable(words, _retry_after_s(answer.retry_after))
 
 
 def silence(error: Exception, timeout_s: float) -> SinkUnavailable:
@@ -41,6 +42,8 @@ def silence(error: Exception, timeout_s: float) -> SinkUnavailable:
     found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
     if isinstance(error, urllib3.exceptions.NewConnectionError):  # is a TimeoutError to urllib3
         return SinkUnavailable(f"cannot connect: {found.group(1) if found else error}"[:300])
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return SinkUnavailable(f"TLS: {error}"[:300], operator=True)
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
         return SinkUnavailable(f"cannot connect within {timeout_s:g} s")
     if any(isinstance(e, urllib3.exceptions.TimeoutError | TimeoutError) for e in _chain(error)):
@@ -59,12 +62,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield cause
         yield from (arg for arg in cause.args if isinstance(arg, BaseException))
         cause = cause.__cause__ or cause.__context__
-
-
-def _words(error: ApiException) -> str:
-    """What the server said, in one short line."""
-    said = error.message if isinstance(error.message, str) else str(error.reason or "")
-    return _SPACE.sub(" ", said).strip()[:500]
 
 
 def _retry_after_s(value: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""InfluxDB 2 and what speaks its write API, by the official client's WriteService."""
+"""InfluxDB 2 and what speaks its write API."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from types import ModuleType
 from typing import Any, Literal
 
 import urllib3
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.rest import ApiException
-from influxdb_client.service.write_service import WriteService
 from pydantic import Field, field_validator, model_validator
 
-from gateway.errors import Rejected, SinkUnavailable
+from gateway.errors import GatewayError, Rejected, SinkUnavailable
 from gateway.logs import hide
 from gateway.sinks import Payload, RemoteSink, Selected, SinkConfig
 from gateway.sinks.influxdb import answers
@@ -26,6 +23,7 @@ from gateway.sinks.influxdb.bounded_http import Transport
 from gateway.sinks.influxdb.narrow import NarrowEncoder
 from gateway.sinks.influxdb.refusals import NO_VERDICT, Refusals, read
 from gateway.sinks.influxdb.wide import LineEncoder
+from gateway.sinks.influxdb.writeapi import WriteApi
 from gateway.sinks.payload import Described, plain_body
 
 igzip: ModuleType | None
@@ -101,8 +99,7 @@ class InfluxSink(RemoteSink):
         self._refusals = Refusals(path=state_dir / f"{name}.refused.json")
         wide = LineEncoder(config.max_columns, self._refusals)
         self._encoder = NarrowEncoder() if narrow else wide
-        self._client: InfluxDBClient | None = None
-        self._service: WriteService | None = None
+        self._api: WriteApi | None = None
         self._transport = Transport()
         self._closed = False
         self._warned = False
@@ -174,53 +171,50 @@ class InfluxSink(RemoteSink):
         """Send one payload; returning means that the server answered 204."""
         if format not in (GZIP, PLAIN):
             raise Rejected(f"a payload of format {format} is not for InfluxDB")
-        service = self._connected()
+        fault = self._post(body, format)
+        if isinstance(fault, Rejected):
+            self._refusals.refused(plain_body(body, format), str(fault))
+            self._refusals.save()
+        if fault is not None:
+            raise fault
+        self._refusals.stored(lambda: plain_body(body, format))
+        self._refusals.save()
+
+    def check(self) -> bool:
+        """Write a comment, of which nothing is stored, with the token and to the bucket."""
+        fault = self._post(b"# is the bucket there, and may we write to it?\n", PLAIN)
+        # token and bucket were looked at before: what InfluxDB 2 may miss then is only points
+        if fault is not None and "requires points" not in str(fault):
+            raise fault
+        return True
+
+    def _post(self, body: bytes, format: str) -> GatewayError | None:
+        """What the answer means; None: stored. SinkUnavailable where there is none."""
         try:
-            _, status, _ = service.post_write_with_http_info(  # type: ignore[no-untyped-call]
-                self.config.org,
-                self.config.bucket,
-                body,
-                precision="ns",
-                content_encoding="gzip" if format == GZIP else "identity",
-                content_type="text/plain; charset=utf-8",
-                _request_timeout=self.config.timeout_s * 1000.0,
-                _return_http_data_only=False,
-                urlopen_kw={"redirect": False, "retries": False},
-            )
-        except ApiException as error:
-            fault = answers.refusal(error)
-            if error.status == 401:
-                self._forget()  # the token may have been changed: read it again
-            if isinstance(fault, Rejected):
-                self._refusals.refused(plain_body(body, format), str(fault))
-                self._refusals.save()
-            raise fault from error
+            answer = self._connected().post(body, gzipped=format == GZIP)
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise answers.silence(error, self.config.timeout_s) from error
         except ValueError as error:  # a token or address that no request can be made of
             self._forget()
             raise SinkUnavailable(f"no request can be made: {error}", operator=True) from error
-        if status != 204:
-            # a captive portal or another server: nobody said that the rows are stored
-            raise SinkUnavailable(f"the server answered {status} instead of 204")
-        self._refusals.stored(lambda: plain_body(body, format))
-        self._refusals.save()
+        if answer.status == 401:
+            self._forget()  # the token may have been changed: read it again
+        return answers.refusal(answer)
 
-    def _connected(self) -> WriteService:
+    def _connected(self) -> WriteApi:
         if self._closed:
             raise SinkUnavailable("closed")
-        if self._service is None:
-            client = InfluxDBClient(
-                url=self.config.url,
-                token=self._token(),
-                org=self.config.org,
-                enable_gzip=False,  # it would compress a second time
-                retries=False,
-                connection_pool_maxsize=1,
+        if self._api is None:
+            config = self.config
+            self._api = WriteApi(
+                config.url,
+                config.org,
+                config.bucket,
+                self._token(),
+                config.timeout_s,
+                self._transport,
             )
-            self._transport.install(client.api_client.rest_client.pool_manager)
-            self._client, self._service = client, WriteService(client.api_client)  # type: ignore[no-untyped-call]
-        return self._service
+        return self._api
 
     def _token(self) -> str:
         path = self.config.token_file
@@ -246,9 +240,9 @@ class InfluxSink(RemoteSink):
         return token
 
     def _forget(self) -> None:
-        client, self._client, self._service = self._client, None, None
-        if client is not None:
-            client.api_client.rest_client.pool_manager.clear()
+        api, self._api = self._api, None
+        if api is not None:
+            api.close()
 
     def close(self) -> None:
         """End a request that is under way and close the connection."""

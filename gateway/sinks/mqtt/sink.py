@@ -166,7 +166,19 @@ class MqttSink(RemoteSink):
         self._session = session
         return session
 
-    def _open(self, version: int, gateway: str, deadline_s: float) -> Session:
+    def check(self) -> bool:
+        """Connect and sign in; nothing is published, and no will is left."""
+        deadline_s = time.monotonic() + self.config.timeout_s
+        try:
+            session = self._open(self._version, "check", deadline_s, silent=True)
+        except _NoMqtt5:
+            session = self._open(VERSIONS[1], "check", deadline_s, silent=True)
+        session.goodbye()
+        return True
+
+    def _open(
+        self, version: int, gateway: str, deadline_s: float, *, silent: bool = False
+    ) -> Session:
         config = self.config
         password = read_secret("password", config.password_file, config.password_credential)
         context = None
@@ -177,7 +189,8 @@ class MqttSink(RemoteSink):
         keep, window = config.keepalive_s, config.in_flight
         session = Session(sock, self._where, client_id, version, keepalive_s=keep, in_flight=window)
         try:
-            session.open(config.user, password, self._status_of(gateway), deadline_s)
+            told = None if silent else self._status_of(gateway)
+            session.open(config.user, password, told, deadline_s)
         except BaseException as error:
             session.shut()
             is_newest = version == VERSIONS[0]

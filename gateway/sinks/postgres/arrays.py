@@ -126,6 +126,8 @@ def _add_values(
             groups.setdefault("u8", []).append(huge)
             small = ~large
             times, ids, marks, values = times[small], ids[small], marks[small], values[small]
+        if kind == "u8":  # beside int64 of another part numpy would make floats of both
+            values = np.asarray(values).astype("i8")
     if len(times):
         groups.setdefault(COLUMNS[kind], []).append(Lines(times, ids, marks, values))
 

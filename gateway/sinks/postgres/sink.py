@@ -143,6 +143,16 @@ class PostgresSink(RemoteSink):
             if self._closed:
                 self._forget()
 
+    def check(self) -> bool:
+        """Connect, sign in and look for the tables."""
+        db = connect(self.config, "edge-gateway check")
+        try:
+            with translated(self._watch), self._watch.over(db, self.config.timeout_s):
+                expect_schema(db)
+        finally:
+            db.close()
+        return True
+
     def _deliver(self, db: Connection, tables: parts.Tables) -> None:
         if not self._schema_is_known:
             expect_schema(db)

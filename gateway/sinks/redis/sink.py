@@ -98,6 +98,14 @@ class RedisSink(RemoteSink):
         self._refused: set[str] = set()
         """Streams that Redis said no to last: what goes to them goes apart."""
 
+    def check(self) -> bool:
+        """Connect, sign in and ask for a sign of life."""
+        try:
+            self._client.call("PING")
+        except Refusal as error:
+            raise SinkUnavailable(str(error), operator=True) from error
+        return True
+
     def _stream(self, table: Table) -> str:
         return name_of(self.config.stream, table)
 
