@@ -27,9 +27,14 @@ class AlarmFeed {
     // the counts come every second with the status, whatever becomes of the other connection
     store.socket.on("status", (frame) => {
       const counts = JSON.stringify(frame.alarms ?? {});
-      if (counts !== this.told) { this.told = counts; this.#soon(); }
+      if (counts !== this.told) {
+        this.told = counts;
+        this.#soon();
+      }
     });
-    setInterval(() => { if (!document.hidden) this.load(); }, ASK_MS);
+    setInterval(() => {
+      if (!document.hidden) this.load();
+    }, ASK_MS);
     this.load();
   }
 
@@ -47,7 +52,7 @@ class AlarmFeed {
 
   /** Ask now. */
   async load() {
-    const turn = this.turn = (this.turn ?? 0) + 1;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
     try {
       const { alarms, status } = await get("/v1/alarms");
       if (turn !== this.turn) return;

@@ -5,23 +5,44 @@ import { short, unitText } from "./format.js";
 import { store } from "./store.js";
 
 const NAMES = {
-  rms: "RMS", peak: "Peak", peak_to_peak: "Peak to peak", crest: "Crest factor", kurtosis: "Kurtosis", velocity_rms: "Velocity RMS",
-  displacement_rms: "Displacement RMS", envelope_rms: "Envelope RMS", speed_hz: "Shaft speed",
+  rms: "RMS",
+  peak: "Peak",
+  peak_to_peak: "Peak to peak",
+  crest: "Crest factor",
+  kurtosis: "Kurtosis",
+  velocity_rms: "Velocity RMS",
+  displacement_rms: "Displacement RMS",
+  envelope_rms: "Envelope RMS",
+  speed_hz: "Shaft speed",
 };
-const WORDS = { rms: "RMS", avg: "average", bpfo: "BPFO", bpfi: "BPFI", bsf: "BSF", ftf: "FTF", bsf2: "2x BSF", hz: "frequency" };
+const WORDS = {
+  rms: "RMS",
+  avg: "average",
+  bpfo: "BPFO",
+  bpfi: "BPFI",
+  bsf: "BSF",
+  ftf: "FTF",
+  bsf2: "2x BSF",
+  hz: "frequency",
+};
 
 /** `velocity_rms_avg` as a person says it. */
 function nameOf(column) {
   if (NAMES[column]) return NAMES[column];
   const order = /^order_(\d+)$/.exec(column);
   if (order) return `${order[1]}x amplitude`;
-  const text = column.split("_").map((word) => WORDS[word] ?? word).join(" ");
+  const text = column
+    .split("_")
+    .map((word) => WORDS[word] ?? word)
+    .join(" ");
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 const FIRST = ["velocity_rms", "rms", "peak", "crest", "kurtosis"];
 const ZONES = {
-  A: ["good", "newly commissioned"], B: ["good", "unrestricted long-term operation"],
-  C: ["degraded", "not for continuous operation"], D: ["bad", "severe enough to cause damage"],
+  A: ["good", "newly commissioned"],
+  B: ["good", "unrestricted long-term operation"],
+  C: ["degraded", "not for continuous operation"],
+  D: ["bad", "severe enough to cause damage"],
 };
 
 /** The cards of one table of features; `paint()` shows the newest values, `look(spectrum)` what the table lacks. */
@@ -37,7 +58,12 @@ export class Cards {
     const rest = this.tags.filter((tag) => !FIRST.includes(tag.name) && tag.isNumber).map((tag) => tag.name);
     this.cards = [...FIRST, ...rest].map((name) => this.#card(name));
     this.zone = this.#zoneCard();
-    this.root = el("div", { class: "cards" }, this.zone.root, this.cards.map((card) => card.root));
+    this.root = el(
+      "div",
+      { class: "cards" },
+      this.zone.root,
+      this.cards.map((card) => card.root),
+    );
   }
 
   /** Take what the newest window's spectrum tells beside the lines. */
@@ -57,7 +83,16 @@ export class Cards {
       setText(card.unit, unitText(tag?.unit ?? this.#unitOf(card.name)));
       const isStale = Boolean(tag) && store.isStale(tag, now);
       setAttr(card.root, "class", `card${isStale ? " stale-value" : ""}${tag?.quality === "BAD" ? " bad-value" : ""}`);
-      setText(card.note, tag?.quality === "BAD" ? `BAD ${tag.reason ?? ""}` : isStale ? "stale" : tag?.quality === "UNCERTAIN" ? `UNCERTAIN ${tag.reason ?? ""}` : "");
+      setText(
+        card.note,
+        tag?.quality === "BAD"
+          ? `BAD ${tag.reason ?? ""}`
+          : isStale
+            ? "stale"
+            : tag?.quality === "UNCERTAIN"
+              ? `UNCERTAIN ${tag.reason ?? ""}`
+              : "",
+      );
     }
     this.#paintZone();
   }
@@ -71,14 +106,42 @@ export class Cards {
     const value = el("b", { class: "num" });
     const unit = el("span", { class: "unit" });
     const note = el("small", {});
-    return { name, value, unit, note, root: el("div", { class: "card", title: name }, el("span", { class: "name" }, nameOf(name)), el("span", { class: "big" }, value, " ", unit), note) };
+    return {
+      name,
+      value,
+      unit,
+      note,
+      root: el(
+        "div",
+        { class: "card", title: name },
+        el("span", { class: "name" }, nameOf(name)),
+        el("span", { class: "big" }, value, " ", unit),
+        note,
+      ),
+    };
   }
 
   #zoneCard() {
     const value = el("b");
     const words = el("small");
-    const bar = el("div", { class: "zone-bar", "aria-hidden": "true" }, "ABCD".split("").map((zone) => el("span", { class: `zone ${zone}` }, zone)));
-    return { value, words, bar, root: el("div", { class: "card zone-card" }, el("span", { class: "name" }, "Velocity zone"), el("span", { class: "big" }, value), bar, words) };
+    const bar = el(
+      "div",
+      { class: "zone-bar", "aria-hidden": "true" },
+      "ABCD".split("").map((zone) => el("span", { class: `zone ${zone}` }, zone)),
+    );
+    return {
+      value,
+      words,
+      bar,
+      root: el(
+        "div",
+        { class: "card zone-card" },
+        el("span", { class: "name" }, "Velocity zone"),
+        el("span", { class: "big" }, value),
+        bar,
+        words,
+      ),
+    };
   }
 
   #paintZone() {

@@ -39,14 +39,14 @@ export function sheet(title, tools, ...body) {
     el("header", {}, el("h2", { id }, title), ...tools), ...body);
 }
 
-/** A table with these headings: `["Name", ["Age", "num"]]`; its body is `.tBodies[0]`. */
-export function table(label, headings) {
-  return el("table", { "aria-label": label },
-    el("thead", {}, el("tr", {}, headings.map((heading) => {
-      const [text, kind] = Array.isArray(heading) ? heading : [heading, null];
-      return el("th", { scope: "col", class: kind }, text);
-    }))),
-    el("tbody"));
+/** A table that scrolls by itself where it is too wide; headings are `"Name"` or `["Age", "num"]`. */
+export function table(label, headings, body, kind = null) {
+  const cells = headings.map((heading) => {
+    const [text, look] = Array.isArray(heading) ? heading : [heading, null];
+    return el("th", { scope: "col", class: look }, text);
+  });
+  return el("div", { class: "scroll" },
+    el("table", { class: kind, "aria-label": label }, el("thead", {}, el("tr", {}, cells)), body));
 }
 
 /** Buttons of which one is pressed: `options` is [[value, text], ...]. */

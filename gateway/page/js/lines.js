@@ -20,17 +20,44 @@ export class Lines {
     this.xs = [];
     this.ys = [];
     this.label = label;
-    this.holder = el("div", { class: "chart", tabindex: "0", role: "img", "aria-label": label,
-      onkeydown: (event) => { if (event.key === "Home" || event.key === "Escape") this.all(); } });
+    this.holder = el("div", {
+      class: "chart",
+      tabindex: "0",
+      role: "img",
+      "aria-label": label,
+      onkeydown: (event) => {
+        if (event.key === "Home" || event.key === "Escape") this.all();
+      },
+    });
     this.cursor = el("span", { class: "muted num cursor" });
     this.root = el("div", { class: "lines" }, this.holder);
     this.options = {
       height,
       padding: [8, 14, 0, 0],
       axes: [axis({ label: xLabel, size: 30, space: 60 }), valueAxis(yLabel)],
-      series: [{}, { stroke: () => colour(colourName), width: 1, points: { show: false }, fill: isBars ? () => `color-mix(in srgb, ${colour(colourName)} 18%, transparent)` : undefined }],
-      cursor: { drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => { this.all(); return null; } } },
-      hooks: { draw: [(chart) => this.#draw(chart)], setCursor: [(chart) => this.#point(chart)], setSelect: [(chart) => this.#brush(chart)] },
+      series: [
+        {},
+        {
+          stroke: () => colour(colourName),
+          width: 1,
+          points: { show: false },
+          fill: isBars ? () => `color-mix(in srgb, ${colour(colourName)} 18%, transparent)` : undefined,
+        },
+      ],
+      cursor: {
+        drag: { x: true, y: false, setScale: false },
+        bind: {
+          dblclick: () => () => {
+            this.all();
+            return null;
+          },
+        },
+      },
+      hooks: {
+        draw: [(chart) => this.#draw(chart)],
+        setCursor: [(chart) => this.#point(chart)],
+        setSelect: [(chart) => this.#brush(chart)],
+      },
     };
     this.signal = signal;
     this.#make();
@@ -62,7 +89,9 @@ export class Lines {
     this.chart.setData([this.xs, this.#shown()]);
   }
 
-  all() { this.zoom(null); }
+  all() {
+    this.zoom(null);
+  }
 
   #shown() {
     if (!this.isLog) return this.ys;
@@ -74,13 +103,18 @@ export class Lines {
     this.ends?.abort();
     this.ends = new AbortController();
     this.signal.addEventListener("abort", () => this.ends.abort(), { once: true });
-    this.chart = makeChart(this.holder, {
-      ...this.options,
-      scales: {
-        x: { time: false, range: (_, min, max) => this.zoomed ?? [min, max] },
-        y: this.isLog ? { distr: 3 } : {},
+    this.chart = makeChart(
+      this.holder,
+      {
+        ...this.options,
+        scales: {
+          x: { time: false, range: (_, min, max) => this.zoomed ?? [min, max] },
+          y: this.isLog ? { distr: 3 } : {},
+        },
       },
-    }, [this.xs, this.#shown()], this.ends.signal);
+      [this.xs, this.#shown()],
+      this.ends.signal,
+    );
   }
 
   #brush(chart) {
@@ -92,7 +126,10 @@ export class Lines {
   #point(chart) {
     const { idx, left } = chart.cursor;
     const isAway = idx === null || idx === undefined || left < 0 || !this.xs.length;
-    setText(this.cursor, isAway ? "" : `${number(this.xs[idx])} ${this.options.axes[0].label.split(" ").at(-1)}: ${number(this.ys[idx])}`);
+    setText(
+      this.cursor,
+      isAway ? "" : `${number(this.xs[idx])} ${this.options.axes[0].label.split(" ").at(-1)}: ${number(this.ys[idx])}`,
+    );
   }
 
   #draw(chart) {
@@ -106,7 +143,9 @@ export class Lines {
     ctx.textAlign = "left";
     ctx.textBaseline = "top";
     const ends = new Array(LEVELS).fill(-Infinity); // labels that would overlap go a line lower
-    const shown = this.markers.filter((m) => m.at >= chart.scales.x.min && m.at <= chart.scales.x.max).sort((a, b) => a.at - b.at);
+    const shown = this.markers
+      .filter((m) => m.at >= chart.scales.x.min && m.at <= chart.scales.x.max)
+      .sort((a, b) => a.at - b.at);
     for (const marker of shown) {
       const x = Math.round(chart.valToPos(marker.at, "x", true)) + 0.5;
       const width = ctx.measureText(marker.text).width;

@@ -11,7 +11,9 @@ let note = "";
 
 /** What else is to be told; empty: nothing. */
 export const link = {
-  say(text) { note = text; },
+  say(text) {
+    note = text;
+  },
 };
 
 /** Watch the connection. */

@@ -10,8 +10,14 @@ import { reloadIfEnded, startSession } from "./session.js";
 import { store } from "./store.js";
 import { startTheme } from "./theme.js";
 
-const NAV = [["overview", "Overview"], ["device", "Device"], ["vibration", "Vibration"], ["alarms", "Alarms"],
-  ["data", "Data path"], ["configuration", "Configuration"]];
+const NAV = [
+  ["overview", "Overview"],
+  ["device", "Device"],
+  ["vibration", "Vibration"],
+  ["alarms", "Alarms"],
+  ["data", "Data path"],
+  ["configuration", "Configuration"],
+];
 
 const SESSION_MS = 3000;
 
@@ -30,16 +36,23 @@ function startNav() {
     setText(badge, String(waiting || active));
     setAttr(badge, "class", waiting ? "count" : "count calm");
     setAttr(badge, "title", `${active} active, ${waiting} not acknowledged`);
-    setAttr(links.get("alarms"), "aria-label", active || waiting ? `Alarms: ${active} active, ${waiting} not acknowledged` : null);
+    setAttr(
+      links.get("alarms"),
+      "aria-label",
+      active || waiting ? `Alarms: ${active} active, ${waiting} not acknowledged` : null,
+    );
   });
   const vibration = links.get("vibration");
-  const shapes = () => { vibration.hidden = ![...store.tables.values()].some((table) => table.labels.channel); };
+  const shapes = () => {
+    vibration.hidden = ![...store.tables.values()].some((table) => table.labels.channel);
+  };
   store.shapeListeners.add(shapes);
   vibration.hidden = true;
-  return (view) => links.forEach((anchor, name) => {
-    setAttr(anchor, "aria-current", name === view ? "page" : null);
-    if (name === view) anchor.scrollIntoView({ block: "nearest", inline: "nearest" });
-  });
+  return (view) =>
+    links.forEach((anchor, name) => {
+      setAttr(anchor, "aria-current", name === view ? "page" : null);
+      if (name === view) anchor.scrollIntoView({ block: "nearest", inline: "nearest" });
+    });
 }
 
 function startHeader() {
@@ -80,7 +93,14 @@ async function start() {
   startHeader();
   startLink();
   watchSession();
-  startKeys(NAV.map(([view]) => () => go(view)), node("help"));
+  startKeys(
+    NAV.map(
+      ([view]) =>
+        () =>
+          go(view),
+    ),
+    node("help"),
+  );
   for (let tries = 0; ; tries += 1) {
     try {
       await (tries ? store.loadShapes() : loaded);

@@ -22,7 +22,9 @@ export function href(view, parts = [], query = {}) {
 }
 
 /** Open a view. */
-export function go(view, parts = [], query = {}) { location.hash = href(view, parts, query); }
+export function go(view, parts = [], query = {}) {
+  location.hash = href(view, parts, query);
+}
 
 /** Put what is shown into the address, without opening anything. */
 export function keep(view, parts, query) {
@@ -65,6 +67,9 @@ export function startRouter(main, showCurrent) {
   };
   window.addEventListener("hashchange", () => open(false));
   // devices that came or went by a reload of the configuration
-  store.shapeListeners.add(() => { shown = ""; open(true); });
+  store.shapeListeners.add(() => {
+    shown = "";
+    open(true);
+  });
   open(true);
 }

@@ -7,14 +7,18 @@ const EVERY_MS = 2000;
 
 /** Call `show(status)` now and every two seconds; `fail(text)` where it does not come. */
 export function watchStatus(show, signal, fail = () => {}) {
-  return poll(async () => {
-    try {
-      const status = await get("/v1/status", null, signal);
-      if (!signal.aborted) show(status);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!(error instanceof Refused)) throw error;
-      fail(error.message);
-    }
-  }, EVERY_MS, signal);
+  return poll(
+    async () => {
+      try {
+        const status = await get("/v1/status", null, signal);
+        if (!signal.aborted) show(status);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Refused)) throw error;
+        fail(error.message);
+      }
+    },
+    EVERY_MS,
+    signal,
+  );
 }

@@ -27,23 +27,67 @@ export class TagTable {
     this.rows = new Map();
     this.shown = [];
     this.sparkedMs = 0;
-    this.search = el("input", { type: "search", placeholder: "Search tags", "aria-label": "Search tags", value: query, spellcheck: "false", autocomplete: "off" });
-    this.search.addEventListener("input", () => { this.limit = PAGE; this.typed(this.search.value); this.#fill(); });
-    this.filter = segments("Quality", [["all", "All"], ["not good", "Not good"]], this.quality, (value) => {
-      this.quality = value;
+    this.search = el("input", {
+      type: "search",
+      placeholder: "Search tags",
+      "aria-label": "Search tags",
+      value: query,
+      spellcheck: "false",
+      autocomplete: "off",
+    });
+    this.search.addEventListener("input", () => {
       this.limit = PAGE;
+      this.typed(this.search.value);
       this.#fill();
     });
+    this.filter = segments(
+      "Quality",
+      [
+        ["all", "All"],
+        ["not good", "Not good"],
+      ],
+      this.quality,
+      (value) => {
+        this.quality = value;
+        this.limit = PAGE;
+        this.#fill();
+      },
+    );
     this.found = el("span", { class: "muted num", role: "status" });
     this.tools = [el("span", { class: "space" }), this.found, this.filter, this.search];
     this.body = el("tbody");
-    const headings = [choice ? el("th", { scope: "col", class: "box" }, el("span", { class: "hidden-text" }, "In the trend")) : null,
-      el("th", { scope: "col" }, "Tag"), el("th", { scope: "col", class: "num" }, "Value"), el("th", { scope: "col" }, "Unit"),
-      el("th", { scope: "col" }, "Quality"), el("th", { scope: "col", class: "wide" }, "Last minute"), el("th", { scope: "col", class: "num wide" }, "Age")];
-    this.more = el("button", { type: "button", onclick: () => { this.limit += PAGE; this.#fill(); } }, "Show more");
+    const headings = [
+      choice ? el("th", { scope: "col", class: "box" }, el("span", { class: "hidden-text" }, "In the trend")) : null,
+      el("th", { scope: "col" }, "Tag"),
+      el("th", { scope: "col", class: "num" }, "Value"),
+      el("th", { scope: "col" }, "Unit"),
+      el("th", { scope: "col" }, "Quality"),
+      el("th", { scope: "col", class: "wide" }, "Last minute"),
+      el("th", { scope: "col", class: "num wide" }, "Age"),
+    ];
+    this.more = el(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          this.limit += PAGE;
+          this.#fill();
+        },
+      },
+      "Show more",
+    );
     this.none = el("p", { class: "note-line" }, "No tag matches.");
-    this.root = el("div", {}, el("div", { class: "scroll" }, el("table", { class: "tags", "aria-label": "Tags" }, el("thead", {}, el("tr", {}, headings)), this.body)),
-      this.none, el("div", { class: "more" }, this.more));
+    this.root = el(
+      "div",
+      {},
+      el(
+        "div",
+        { class: "scroll" },
+        el("table", { class: "tags", "aria-label": "Tags" }, el("thead", {}, el("tr", {}, headings)), this.body),
+      ),
+      this.none,
+      el("div", { class: "more" }, this.more),
+    );
     signal.addEventListener("abort", () => this.unfollow?.());
     this.#fill();
   }
@@ -80,7 +124,10 @@ export class TagTable {
       if (!this.rows.has(tag)) this.rows.set(tag, this.#row(tag));
       return this.rows.get(tag);
     });
-    place(this.body, this.shown.map((row) => row.root));
+    place(
+      this.body,
+      this.shown.map((row) => row.root),
+    );
     this.more.hidden = matching.length <= tags.length || tags.length >= MOST;
     this.none.hidden = tags.length > 0;
     setText(this.found, `${tags.length} of ${matching.length} shown`);
@@ -90,18 +137,39 @@ export class TagTable {
   }
 
   #row(tag) {
-    const box = this.choice && el("input", { type: "checkbox", checked: this.choice.has(tag), disabled: !tag.isNumber,
-      "aria-label": `${tag.name} in the trend`, onchange: () => this.choice.toggle(tag) });
+    const box =
+      this.choice &&
+      el("input", {
+        type: "checkbox",
+        checked: this.choice.has(tag),
+        disabled: !tag.isNumber,
+        "aria-label": `${tag.name} in the trend`,
+        onchange: () => this.choice.toggle(tag),
+      });
     const path = this.withDevice ? `${tag.table.device} · ${tag.table.key}` : tag.table.key;
-    const name = el("td", { class: "tag", title: tag.id }, this.withDevice
-      ? el("a", { href: href("device", [tag.table.device], { tags: `${tag.table.key}:${tag.name}` }) }, tag.name) : el("b", {}, tag.name),
-    el("small", {}, path));
+    const name = el(
+      "td",
+      { class: "tag", title: tag.id },
+      this.withDevice
+        ? el("a", { href: href("device", [tag.table.device], { tags: `${tag.table.key}:${tag.name}` }) }, tag.name)
+        : el("b", {}, tag.name),
+      el("small", {}, path),
+    );
     const value = el("td", { class: tag.isNumber ? "num value" : "value text" });
     const quality = mark("none");
     const spark = tag.isNumber ? el("canvas", { class: "spark", "aria-hidden": "true" }) : null;
     const age = el("td", { class: "num wide" });
-    const root = el("tr", {}, box ? el("td", { class: "box" }, box) : null, name, value, el("td", { class: "unit" }, unitText(tag.unit)),
-      el("td", {}, quality), el("td", { class: "wide" }, spark), age);
+    const root = el(
+      "tr",
+      {},
+      box ? el("td", { class: "box" }, box) : null,
+      name,
+      value,
+      el("td", { class: "unit" }, unitText(tag.unit)),
+      el("td", {}, quality),
+      el("td", { class: "wide" }, spark),
+      age,
+    );
     return { tag, root, box, value, quality, spark, age };
   }
 
@@ -110,14 +178,24 @@ export class TagTable {
     const now = store.nowMs();
     const isSparkDue = performance.now() - this.sparkedMs >= SPARK_MS;
     if (isSparkDue) this.sparkedMs = performance.now();
-    if (this.quality !== "all" && performance.now() - this.filledMs > 2000) { this.#fill(); return; }
+    if (this.quality !== "all" && performance.now() - this.filledMs > 2000) {
+      this.#fill();
+      return;
+    }
     for (const row of this.shown) {
       const { tag } = row;
       const isStale = store.isStale(tag, now);
       setText(row.value, tag.quality === "BAD" ? "–" : number(tag.value));
       setAttr(row.value, "class", `${tag.isNumber ? "num value" : "value text"}${isStale ? " stale-value" : ""}`);
       const state = !tag.quality ? "none" : isStale ? "stale" : tag.quality;
-      const word = state === "none" ? "no value yet" : state === "stale" ? "stale" : tag.reason ? `${tag.quality} ${tag.reason}` : tag.quality;
+      const word =
+        state === "none"
+          ? "no value yet"
+          : state === "stale"
+            ? "stale"
+            : tag.reason
+              ? `${tag.quality} ${tag.reason}`
+              : tag.quality;
       if (row.state !== state || row.word !== word) {
         row.state = state;
         row.word = word;

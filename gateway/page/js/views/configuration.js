@@ -1,7 +1,7 @@
 // What runs: the gateway, how the last reload went with the place of each fault, the parts of the configuration, who did what.
 
 import { get, Refused } from "../api.js";
-import { el, setText, sheet } from "../dom.js";
+import { el, setText, sheet, table } from "../dom.js";
 import { bytes, count, duration, short, timeElement, utcTime, zoneName } from "../format.js";
 import { signIn, whoAsks } from "../session.js";
 import { watchStatus } from "../statusfeed.js";
@@ -14,23 +14,42 @@ export default function configuration(main, { signal }) {
   const fault = el("p", { class: "fault", role: "alert" });
   const facts = el("dl", { class: "facts" });
   const reload = reloadSheet();
-  main.append(el("h1", { class: "hidden-text" }, "Configuration"), fault, reload.root,
-    el("div", { class: "pair" }, sheet("Gateway", [], el("div", { class: "body" }, facts)), partsSheet(signal)), auditSheet(signal));
-  watchStatus((status) => {
-    setText(fault, "");
-    showFacts(facts, status);
-    reload.show(status.reload);
-  }, signal, (text) => setText(fault, `The status did not come: ${text}`));
+  main.append(
+    el("h1", { class: "hidden-text" }, "Configuration"),
+    fault,
+    reload.root,
+    el("div", { class: "pair" }, sheet("Gateway", [], el("div", { class: "body" }, facts)), partsSheet(signal)),
+    auditSheet(signal),
+  );
+  watchStatus(
+    (status) => {
+      setText(fault, "");
+      showFacts(facts, status);
+      reload.show(status.reload);
+    },
+    signal,
+    (text) => setText(fault, `The status did not come: ${text}`),
+  );
   return "Configuration";
 }
 
 function showFacts(facts, status) {
   const { gateway, clock } = status;
   const pairs = [
-    ["Name", gateway.name], ["Version", gateway.version], ["Running for", duration(gateway.uptime_s)], ["Configuration", gateway.config], ["State folder", gateway.state_dir],
-    ["Process", `${gateway.pid}${gateway.threads ? `, ${gateway.threads} threads` : ""}${gateway.rss_bytes ? `, ${bytes(gateway.rss_bytes)}` : ""}`],
+    ["Name", gateway.name],
+    ["Version", gateway.version],
+    ["Running for", duration(gateway.uptime_s)],
+    ["Configuration", gateway.config],
+    ["State folder", gateway.state_dir],
+    [
+      "Process",
+      `${gateway.pid}${gateway.threads ? `, ${gateway.threads} threads` : ""}${gateway.rss_bytes ? `, ${bytes(gateway.rss_bytes)}` : ""}`,
+    ],
     ["CPU time", gateway.cpu_s === undefined ? "–" : duration(gateway.cpu_s)],
-    ["Clock", clock.synchronised === true ? "synchronised" : clock.synchronised === false ? "not synchronised" : "not known"],
+    [
+      "Clock",
+      clock.synchronised === true ? "synchronised" : clock.synchronised === false ? "not synchronised" : "not known",
+    ],
     ["Time zone", `${zoneName()}; UTC now ${utcTime(store.nowMs()).slice(11, 19)}`],
   ];
   while (facts.children.length > pairs.length * 2) facts.lastElementChild.remove();
@@ -53,33 +72,78 @@ function reloadSheet() {
     if (now === print) return;
     print = now;
     if (!reload || !reload.count) {
-      body.replaceChildren(el("p", { class: "muted" }, "Not reloaded since the start. gateway reload, or systemctl reload, takes a changed file without a stop."));
+      body.replaceChildren(
+        el(
+          "p",
+          { class: "muted" },
+          "Not reloaded since the start. gateway reload, or systemctl reload, takes a changed file without a stop.",
+        ),
+      );
       return;
     }
     if (reload.ok) {
-      body.replaceChildren(el("p", {}, `Number ${reload.count} was applied in ${short(reload.took_s, 3)} s.`),
-        el("ul", {}, (reload.changes.length ? reload.changes : ["nothing differs"]).map((text) => el("li", {}, text))));
+      body.replaceChildren(
+        el("p", {}, `Number ${reload.count} was applied in ${short(reload.took_s, 3)} s.`),
+        el(
+          "ul",
+          {},
+          (reload.changes.length ? reload.changes : ["nothing differs"]).map((text) => el("li", {}, text)),
+        ),
+      );
       return;
     }
     const rows = reload.faults.map((text) => {
       const [, place = "", path = "", rest = text] = PLACE.exec(text) ?? [];
-      return el("tr", {}, el("td", { class: "tag" }, el("code", {}, place)), el("td", { class: "tag" }, el("code", {}, path)), el("td", { class: "wrap" }, rest));
+      return el(
+        "tr",
+        {},
+        el("td", { class: "tag" }, el("code", {}, place)),
+        el("td", { class: "tag" }, el("code", {}, path)),
+        el("td", { class: "wrap" }, rest),
+      );
     });
-    body.replaceChildren(el("p", { class: "fault" }, `Number ${reload.count} was refused: the configuration before it runs on.`),
-      el("div", { class: "scroll" }, el("table", { "aria-label": "Faults" }, el("thead", {}, el("tr", {}, ["File, line, column", "Setting", "Fault"].map((t) => el("th", { scope: "col" }, t)))), el("tbody", {}, rows))));
+    body.replaceChildren(
+      el("p", { class: "fault" }, `Number ${reload.count} was refused: the configuration before it runs on.`),
+      table("Faults", ["File, line, column", "Setting", "Fault"], el("tbody", {}, rows)),
+    );
   };
   return { root, show };
 }
 
 function partsSheet(signal) {
   const body = el("div", { class: "body parts" });
-  get("/v1/config", null, signal).then((found) => {
-    const kinds = Object.entries(found.fingerprints).filter(([, parts]) => Object.keys(parts).length);
-    body.replaceChildren(el("p", { class: "muted" }, "A hash of each part as it runs: gateway diff FILE says what a file would change."),
-      ...kinds.map(([kind, parts]) => el("details", { open: kind !== "settings" }, el("summary", {}, `${kind} (${count(Object.keys(parts).length)})`),
-        el("dl", { class: "facts" }, Object.entries(parts).flatMap(([name, hash]) => [el("dt", {}, name), el("dd", {}, el("code", {}, hash))])))),
-      ...(found.document || found.text ? [el("details", {}, el("summary", {}, "All settings, without secrets"), el("pre", {}, typeof found.text === "string" ? found.text : JSON.stringify(found.document, null, 2)))] : []));
-  }).catch((error) => { if (!signal.aborted) body.replaceChildren(el("p", { class: "fault" }, error.message)); });
+  get("/v1/config", null, signal)
+    .then((found) => {
+      const kinds = Object.entries(found.fingerprints).filter(([, parts]) => Object.keys(parts).length);
+      body.replaceChildren(
+        el("p", { class: "muted" }, "A hash of each part as it runs: gateway diff FILE says what a file would change."),
+        ...kinds.map(([kind, parts]) =>
+          el(
+            "details",
+            { open: kind !== "settings" },
+            el("summary", {}, `${kind} (${count(Object.keys(parts).length)})`),
+            el(
+              "dl",
+              { class: "facts" },
+              Object.entries(parts).flatMap(([name, hash]) => [el("dt", {}, name), el("dd", {}, el("code", {}, hash))]),
+            ),
+          ),
+        ),
+        ...(found.document || found.text
+          ? [
+              el(
+                "details",
+                {},
+                el("summary", {}, "All settings, without secrets"),
+                el("pre", {}, typeof found.text === "string" ? found.text : JSON.stringify(found.document, null, 2)),
+              ),
+            ]
+          : []),
+      );
+    })
+    .catch((error) => {
+      if (!signal.aborted) body.replaceChildren(el("p", { class: "fault" }, error.message));
+    });
   return sheet("Parts", [], body);
 }
 
@@ -98,8 +162,20 @@ function auditSheet(signal) {
       const { actions, notes } = await get("/v1/audit", { max: ACTIONS }, signal);
       setText(note, [actions.length ? "" : "Nobody has changed anything.", ...notes].join(" "));
       note.hidden = !note.textContent.trim();
-      body.replaceChildren(...actions.map((a) => el("tr", {}, el("td", {}, timeElement(a.time_ns)), el("td", { class: "tag" }, a.who || "–", el("small", {}, a.via)), el("td", { class: "tag" }, a.action), el("td", { class: "tag" }, a.about),
-        el("td", { class: "wrap" }, a.why), el("td", { class: a.ok ? "" : "fault" }, a.ok ? "done" : a.error))));
+      body.replaceChildren(
+        ...actions.map((a) =>
+          el(
+            "tr",
+            {},
+            el("td", {}, timeElement(a.time_ns)),
+            el("td", { class: "tag" }, a.who || "–", el("small", {}, a.via)),
+            el("td", { class: "tag" }, a.action),
+            el("td", { class: "tag" }, a.about),
+            el("td", { class: "wrap" }, a.why),
+            el("td", { class: a.ok ? "" : "fault" }, a.ok ? "done" : a.error),
+          ),
+        ),
+      );
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Refused)) throw error;
@@ -109,6 +185,10 @@ function auditSheet(signal) {
   enter.addEventListener("click", () => signIn());
   window.addEventListener("session", load, { signal });
   load();
-  return sheet("Actions", [el("span", { class: "space" }), enter], note, el("div", { class: "scroll" }, el("table", { "aria-label": "Actions" },
-    el("thead", {}, el("tr", {}, ["Time", "Who", "Action", "About", "Reason", "Outcome"].map((t) => el("th", { scope: "col" }, t)))), body)));
+  return sheet(
+    "Actions",
+    [el("span", { class: "space" }), enter],
+    note,
+    table("Actions", ["Time", "Who", "Action", "About", "Reason", "Outcome"], body, "stack"),
+  );
 }

@@ -1,7 +1,7 @@
 // One device: how it does, a trend of chosen tags, all of its tags.
 
 import { post } from "../api.js";
-import { announce, el, place, setText, sheet } from "../dom.js";
+import { announce, el, place, setText, sheet, table } from "../dom.js";
 import { count, duration, short } from "../format.js";
 import { repaint } from "../live.js";
 import { mark, setMark } from "../marks.js";
@@ -21,30 +21,58 @@ export default function device(main, { parts, query, signal }) {
   const name = parts[0] ?? names[0];
   const found = store.devices.get(name);
   if (!found) {
-    main.append(el("h1", {}, "Device"), el("p", { class: "note-line" }, names.length ? `There is no device '${name}'. ` : "No device is configured.",
-      names.map((other) => [el("a", { href: href("device", [other]) }, other), " "])));
+    main.append(
+      el("h1", {}, "Device"),
+      el(
+        "p",
+        { class: "note-line" },
+        names.length ? `There is no device '${name}'. ` : "No device is configured.",
+        names.map((other) => [el("a", { href: href("device", [other]) }, other), " "]),
+      ),
+    );
     return "Device";
   }
-  const tags = found.tables.flatMap((table) => table.tags);
+  const tags = found.tables.flatMap(({ tags: some }) => some);
   const trend = new Trend({ windowS: Number(query.get("window")) || 60, signal, changed: () => changed() });
-  const table = new TagTable({
-    tags, signal, query: query.get("search") ?? "", typed: () => remember(),
+  const list = new TagTable({
+    tags,
+    signal,
+    query: query.get("search") ?? "",
+    typed: () => remember(),
     choice: { has: (tag) => trend.tags.includes(tag), toggle: (tag) => toggle(tag) },
   });
-  const full = el("p", { class: "note-line", role: "status", hidden: true }, `A trend shows at most ${MOST_TAGS} tags.`);
+  const full = el(
+    "p",
+    { class: "note-line", role: "status", hidden: true },
+    `A trend shows at most ${MOST_TAGS} tags.`,
+  );
   const status = statusSheet(found, signal);
-  main.append(heading(found, names), el("div", { class: "columns" },
-    el("div", {}, sheet("Trend", [el("span", { class: "space" }), ...trend.tools], trend.root, full), sheet("Tags", table.tools, table.root)),
-    el("div", {}, status.root)));
+  main.append(
+    heading(found, names),
+    el(
+      "div",
+      { class: "columns" },
+      el(
+        "div",
+        {},
+        sheet("Trend", [el("span", { class: "space" }), ...trend.tools], trend.root, full),
+        sheet("Tags", list.tools, list.root),
+      ),
+      el("div", {}, status.root),
+    ),
+  );
 
   const byAddress = new Map(tags.map((tag) => [`${tag.table.key}:${tag.name}`, tag]));
-  const asked = (query.get("tags") ?? "").split(",").map((key) => byAddress.get(key)).filter(Boolean);
+  const asked = (query.get("tags") ?? "")
+    .split(",")
+    .map((key) => byAddress.get(key))
+    .filter(Boolean);
   const plain = tags.filter((tag) => tag.isNumber && tag.kind !== "b1");
   const start = query.has("tags") ? asked : plain.slice(0, FIRST_TAGS);
   trend.setTags(start.slice(0, MOST_TAGS));
   const [from, to] = [Number(query.get("from")), Number(query.get("to"))];
   if (from && to > from) trend.zoom(from, to);
-  table.choiceChanged();
+  list.choiceChanged();
 
   function toggle(tag) {
     const rest = trend.tags.filter((other) => other !== tag);
@@ -54,26 +82,44 @@ export default function device(main, { parts, query, signal }) {
     changed();
   }
   function changed() {
-    table.choiceChanged();
+    list.choiceChanged();
     remember();
   }
   function remember() {
     const isLive = trend.isLive;
     keep("device", [name], {
-      tags: trend.tags.map((tag) => `${tag.table.key}:${tag.name}`).join(","), search: table.search.value,
-      window: isLive && trend.windowS !== 60 ? trend.windowS : "", from: isLive ? "" : trend.range[0].toFixed(3), to: isLive ? "" : trend.range[1].toFixed(3),
+      tags: trend.tags.map((tag) => `${tag.table.key}:${tag.name}`).join(","),
+      search: list.search.value,
+      window: isLive && trend.windowS !== 60 ? trend.windowS : "",
+      from: isLive ? "" : trend.range[0].toFixed(3),
+      to: isLive ? "" : trend.range[1].toFixed(3),
     });
   }
-  repaint(() => { trend.paint(); table.paint(); }, signal);
+  repaint(() => {
+    trend.paint();
+    list.paint();
+  }, signal);
   return found.name;
 }
 
 function heading(found, names) {
-  const choose = el("select", { "aria-label": "Device" }, names.map((name) => el("option", { value: name, selected: name === found.name }, name)));
+  const choose = el(
+    "select",
+    { "aria-label": "Device" },
+    names.map((name) => el("option", { value: name, selected: name === found.name }, name)),
+  );
   choose.addEventListener("change", () => go("device", [choose.value]));
-  const channels = found.tables.filter((table) => table.labels.channel);
-  return el("div", { class: "title" }, el("h1", {}, found.name), choose, el("span", { class: "muted" }, found.driver),
-    channels.length ? el("a", { href: href("vibration", [found.name, channels[0].labels.channel]) }, "Vibration") : null);
+  const channels = found.tables.filter(({ labels }) => labels.channel);
+  return el(
+    "div",
+    { class: "title" },
+    el("h1", {}, found.name),
+    choose,
+    el("span", { class: "muted" }, found.driver),
+    channels.length
+      ? el("a", { href: href("vibration", [found.name, channels[0].labels.channel]) }, "Vibration")
+      : null,
+  );
 }
 
 function statusSheet(found, signal) {
@@ -93,29 +139,63 @@ function statusSheet(found, signal) {
   };
   const show = (document) => {
     setText(fault, "");
-    if (!document) { setText(fault, "The gateway has no status of this device."); return; }
+    if (!document) {
+      setText(fault, "The gateway has no status of this device.");
+      return;
+    }
     showState(document);
     facts.replaceChildren(...factList(found, document));
-    place(groups, document.groups.map((group) => el("tr", {}, el("th", { scope: "row" }, group.name),
-      el("td", { class: "num" }, `${short(group.interval_s)} s`), el("td", { class: "num" }, count(group.polls)), el("td", { class: "num" }, count(group.missed)))));
+    place(
+      groups,
+      document.groups.map((group) =>
+        el(
+          "tr",
+          {},
+          el("th", { scope: "row" }, group.name),
+          el("td", { class: "num" }, `${short(group.interval_s)} s`),
+          el("td", { class: "num" }, count(group.polls)),
+          el("td", { class: "num" }, count(group.missed)),
+        ),
+      ),
+    );
     quarantined.replaceChildren(...document.quarantined.map((q) => el("li", {}, `${q.table}.${q.tag}: ${q.reason}`)));
     quarantined.hidden = document.quarantined.length === 0;
   };
-  const load = watchStatus((document) => show(document.devices[found.name]), signal, (text) => setText(fault, text));
-  const quick = store.socket.on("status", (frame) => { if (frame.devices[found.name]) showState(frame.devices[found.name]); });
+  const load = watchStatus(
+    (document) => show(document.devices[found.name]),
+    signal,
+    (text) => setText(fault, text),
+  );
+  const quick = store.socket.on("status", (frame) => {
+    if (frame.devices[found.name]) showState(frame.devices[found.name]);
+  });
   signal.addEventListener("abort", quick);
   button.addEventListener("click", async () => {
     const verb = isOff ? "enable" : "disable";
     const why = el("input", { name: "why", required: true, maxlength: "500", autocomplete: "off" });
-    const about = isOff ? "The gateway asks it again." : "The gateway stops asking it, and its tags become BAD. Nothing is written to the machine.";
-    const done = await ask(`${isOff ? "Enable" : "Disable"} ${found.name}`, [el("p", {}, about), el("label", { class: "field" }, el("span", {}, "Reason"), why)],
-      isOff ? "Enable" : "Disable", (data) => asOperator(`${verb} a device`, () => post(`/v1/devices/${verb}`, { device: found.name, why: String(data.get("why")).trim() })));
-    if (done) { announce(`${found.name} is ${isOff ? "enabled" : "disabled"}`); load(); }
+    const about = isOff
+      ? "The gateway asks it again."
+      : "The gateway stops asking it, and its tags become BAD. Nothing is written to the machine.";
+    const done = await ask(
+      `${isOff ? "Enable" : "Disable"} ${found.name}`,
+      [el("p", {}, about), el("label", { class: "field" }, el("span", {}, "Reason"), why)],
+      isOff ? "Enable" : "Disable",
+      (data) =>
+        asOperator(`${verb} a device`, () =>
+          post(`/v1/devices/${verb}`, { device: found.name, why: String(data.get("why")).trim() }),
+        ),
+    );
+    if (done) {
+      announce(`${found.name} is ${isOff ? "enabled" : "disabled"}`);
+      load();
+    }
   });
-  const root = sheet("Status", [state, el("span", { class: "space" }), button],
+  const root = sheet(
+    "Status",
+    [state, el("span", { class: "space" }), button],
     el("div", { class: "body" }, reason, facts, quarantined, fault),
-    el("div", { class: "scroll" }, el("table", { "aria-label": "Groups" },
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Group"), ["Interval", "Polls", "Skipped"].map((text) => el("th", { scope: "col", class: "num" }, text)))), groups)));
+    table("Groups", ["Group", ["Interval", "num"], ["Polls", "num"], ["Skipped", "num"]], groups),
+  );
   return { root };
 }
 
@@ -123,8 +203,13 @@ function factList(found, document) {
   const late = document.lateness_ms;
   const read = document.read_ms;
   const pairs = [
-    ["Endpoint", document.endpoint || "–"], ["Bus", document.bus], ["In this state", duration(document.since_s)],
-    ["Bad tags", `${document.tags_bad} of ${document.tags}`], ["Polls", count(document.polls)], ["Errors", count(document.errors)], ["Connects", count(document.connects)],
+    ["Endpoint", document.endpoint || "–"],
+    ["Bus", document.bus],
+    ["In this state", duration(document.since_s)],
+    ["Bad tags", `${document.tags_bad} of ${document.tags}`],
+    ["Polls", count(document.polls)],
+    ["Errors", count(document.errors)],
+    ["Connects", count(document.connects)],
     ["Lateness", `p50 ${short(late.p50, 3)}, p99 ${short(late.p99, 3)}, max ${short(late.max, 3)} ms`],
     ["Reading", `p50 ${short(read.p50, 3)}, p99 ${short(read.p99, 3)}, max ${short(read.max, 3)} ms`],
     ...Object.entries(document.facts).map(([key, value]) => [key.replaceAll("_", " "), factText(value)]),
@@ -136,5 +221,12 @@ function factText(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "object") return short(value);
   if (Array.isArray(value)) return value.map(factText).join(", ") || "–";
-  return Object.entries(value).map(([key, inner]) => `${key.replaceAll("_", " ")} ${typeof inner === "object" && inner !== null ? `(${factText(inner)})` : short(inner)}`).join(", ") || "none";
+  return (
+    Object.entries(value)
+      .map(
+        ([key, inner]) =>
+          `${key.replaceAll("_", " ")} ${typeof inner === "object" && inner !== null ? `(${factText(inner)})` : short(inner)}`,
+      )
+      .join(", ") || "none"
+  );
 }

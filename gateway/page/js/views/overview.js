@@ -2,7 +2,7 @@
 
 import { alarms } from "../alarmfeed.js";
 import { get, Refused } from "../api.js";
-import { el, place, setText, sheet } from "../dom.js";
+import { el, place, setText, sheet, table } from "../dom.js";
 import { duration, timeElement } from "../format.js";
 import { poll, repaint } from "../live.js";
 import { mark, setMark, severity } from "../marks.js";
@@ -21,7 +21,10 @@ export default function overview(main, { query, signal }) {
   const problemSheet = sheet("Problems", [], problems);
   problemSheet.hidden = true;
   const tags = new TagTable({
-    tags: [...store.tags.values()], signal, withDevice: true, query: query.get("search") ?? "",
+    tags: [...store.tags.values()],
+    signal,
+    withDevice: true,
+    query: query.get("search") ?? "",
     typed: (search) => keep("overview", [], { search }),
   });
   const devices = deviceSheet(signal);
@@ -30,13 +33,20 @@ export default function overview(main, { query, signal }) {
     const found = store.status?.problems ?? [];
     problemSheet.hidden = found.length === 0;
     const items = [...problems.children];
-    place(problems, found.map((text, i) => {
-      const item = items[i] ?? el("li");
-      setText(item, text);
-      return item;
-    }));
+    place(
+      problems,
+      found.map((text, i) => {
+        const item = items[i] ?? el("li");
+        setText(item, text);
+        return item;
+      }),
+    );
   };
-  repaint(() => { tags.paint(); devices.paint(); showProblems(); }, signal);
+  repaint(() => {
+    tags.paint();
+    devices.paint();
+    showProblems();
+  }, signal);
   return "Overview";
 }
 
@@ -45,44 +55,89 @@ function alarmSheet(signal) {
   const more = el("a", { href: "#/alarms" }, "All alarms");
   const root = sheet("Alarms", [el("span", { class: "space" }), more], list);
   root.hidden = true;
-  signal.addEventListener("abort", alarms.on(() => {
-    const waiting = alarms.active.filter((alarm) => !["shelved", "suppressed"].includes(alarm.state));
-    root.hidden = waiting.length === 0;
-    setText(more, waiting.length > MOST_ALARMS ? `All ${waiting.length} alarms` : "All alarms");
-    list.replaceChildren(...waiting.slice(0, MOST_ALARMS).map((alarm) => el("li", {}, severity(alarm.severity), mark(alarm.state),
-      el("span", { class: "message" }, alarm.message), el("span", { class: "muted" }, alarm.id), timeElement(alarm.since_ns))));
-  }));
+  signal.addEventListener(
+    "abort",
+    alarms.on(() => {
+      const waiting = alarms.active.filter((alarm) => !["shelved", "suppressed"].includes(alarm.state));
+      root.hidden = waiting.length === 0;
+      setText(more, waiting.length > MOST_ALARMS ? `All ${waiting.length} alarms` : "All alarms");
+      list.replaceChildren(
+        ...waiting
+          .slice(0, MOST_ALARMS)
+          .map((alarm) =>
+            el(
+              "li",
+              {},
+              severity(alarm.severity),
+              mark(alarm.state),
+              el("span", { class: "message" }, alarm.message),
+              el("span", { class: "muted" }, alarm.id),
+              timeElement(alarm.since_ns),
+            ),
+          ),
+      );
+    }),
+  );
   return root;
 }
 
 function deviceSheet(signal) {
   const body = el("tbody");
-  const head = ["State", "Device", ["Driver", "wide"], "Reason, bad tags", ["Since", "num wide"], ["Lateness p99", "num wide"], ["Tags", "num"]];
-  const root = sheet("Devices", [], el("div", { class: "scroll" }, el("table", { "aria-label": "Devices" },
-    el("thead", {}, el("tr", {}, head.map((h) => (Array.isArray(h) ? el("th", { scope: "col", class: h[1] }, h[0]) : el("th", { scope: "col" }, h))))), body)));
+  const head = [
+    "State",
+    "Device",
+    ["Driver", "wide"],
+    "Reason, bad tags",
+    ["Since", "num wide"],
+    ["Lateness p99", "num wide"],
+    ["Tags", "num"],
+  ];
+  const root = sheet("Devices", [], table("Devices", head, body));
   const rows = [...store.devices.values()].map((device) => {
-    const cells = { mark: mark("connecting"), reasons: el("td", { class: "reasons-cell" }), since: el("td", { class: "num wide" }), late: el("td", { class: "num wide" }), tags: el("td", { class: "num" }) };
-    const count = device.tables.reduce((sum, table) => sum + table.tags.length, 0);
-    const row = el("tr", {}, el("td", {}, cells.mark), el("th", { scope: "row" }, el("a", { href: href("device", [device.name]) }, device.name)),
-      el("td", { class: "wide" }, device.driver), cells.reasons, cells.since, cells.late, cells.tags);
+    const cells = {
+      mark: mark("connecting"),
+      reasons: el("td", { class: "reasons-cell" }),
+      since: el("td", { class: "num wide" }),
+      late: el("td", { class: "num wide" }),
+      tags: el("td", { class: "num" }),
+    };
+    const count = device.tables.reduce((sum, { tags }) => sum + tags.length, 0);
+    const row = el(
+      "tr",
+      {},
+      el("td", {}, cells.mark),
+      el("th", { scope: "row" }, el("a", { href: href("device", [device.name]) }, device.name)),
+      el("td", { class: "wide" }, device.driver),
+      cells.reasons,
+      cells.since,
+      cells.late,
+      cells.tags,
+    );
     return { device, count, row, cells, bad: [] };
   });
   body.append(...rows.map((r) => r.row));
 
   // the reasons of bad tags, asked for only where there are any
-  poll(async () => {
-    for (const row of rows) {
-      const status = store.status?.devices[row.device.name];
-      if (!status?.tags_bad || status.state === "lost") { row.bad = []; continue; }
-      try {
-        const { values } = await get("/v1/latest", { device: row.device.name }, signal);
-        row.bad = values.filter((value) => value.quality === "BAD");
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!(error instanceof Refused)) throw error;
+  poll(
+    async () => {
+      for (const row of rows) {
+        const status = store.status?.devices[row.device.name];
+        if (!status?.tags_bad || status.state === "lost") {
+          row.bad = [];
+          continue;
+        }
+        try {
+          const { values } = await get("/v1/latest", { device: row.device.name }, signal);
+          row.bad = values.filter((value) => value.quality === "BAD");
+        } catch (error) {
+          if (signal.aborted) return;
+          if (!(error instanceof Refused)) throw error;
+        }
       }
-    }
-  }, REASONS_MS, signal);
+    },
+    REASONS_MS,
+    signal,
+  );
 
   const paint = () => {
     for (const { device, count, cells, bad } of rows) {
@@ -94,7 +149,10 @@ function deviceSheet(signal) {
       setText(cells.tags, status.tags_bad ? `${status.tags_bad} of ${count} bad` : String(count));
       const shown = bad.slice(0, MOST_REASONS).map((value) => `${value.tag}: ${value.reason ?? "BAD"}`);
       if (bad.length > MOST_REASONS) shown.push(`and ${bad.length - MOST_REASONS} more`);
-      setText(cells.reasons, status.reason || (status.tags_bad ? shown.join(", ") || `${status.tags_bad} tags are bad` : ""));
+      setText(
+        cells.reasons,
+        status.reason || (status.tags_bad ? shown.join(", ") || `${status.tags_bad} tags are bad` : ""),
+      );
     }
   };
   return { root, paint };
