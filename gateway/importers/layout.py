@@ -7,9 +7,9 @@ The rules, and where they are written:
 - Of an array with several dimensions each row of bits or bytes begins at the next byte, each row of
   anything else at the next even byte.
 
-(TIA Portal's help, "Structure of an ARRAY tag", "... of a STRUCT tag", "... of a STRING tag";
-Berger, Automating with STEP 7, "Data storage".) That nothing is filled up behind a STRING of odd
-length is written in neither; two other programs that read STEP 7 projects do it so.
+(TIA Portal's help, "Structure of an ARRAY tag", "... of a STRUCT tag", "... of a STRING tag".) That
+nothing is filled up behind a STRING of odd length is not written there; two other programs that
+read STEP 7 projects do it so (S7-Project-Explorer, DotNetSiemensPLCToolBoxLibrary).
 """
 
 from __future__ import annotations

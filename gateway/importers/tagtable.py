@@ -37,8 +37,10 @@ def read_sdf(rows: list[Row], name: str) -> SymbolTable:
     """The symbols of a symbol table, in its fixed order: symbol, address, type, comment."""
     symbols = []
     for row in rows:
-        texts = [cell.text for cell in row] + ["", "", "", ""]
-        symbols.append(Symbol(texts[0], texts[2], texts[1], texts[3], row[0].place))
+        texts = [cell.text for cell in row] + ["", "", ""]
+        # TIA Portal puts more columns between type and comment, which are all true or false
+        rest = (text for text in texts[3:] if text.lower() not in ("", "true", "false"))
+        symbols.append(Symbol(texts[0], texts[2], texts[1], next(rest, ""), row[0].place))
     return SymbolTable(name, symbols)
 
 

@@ -72,7 +72,8 @@ def test_a_block_of_a_type_is_read_and_one_of_a_function_block_is_refused(tmp_pa
     assert fault.startswith(
         "4:1: the data block 'M' has the layout of 'FB_Motor', which is in none of these files"
     )
-    code = "FUNCTION_BLOCK FB_Motor\nVAR\n a : Int;\nEND_VAR\nBEGIN\n x := 'it$'s';\nEND_FUNCTION_BLOCK\n"
+    code = "FUNCTION_BLOCK FB_Motor\nVAR\n a : Int;\nEND_VAR\nBEGIN\n x := 'it$'s';\n"
+    code += "END_FUNCTION_BLOCK\n"
     (fault,) = refusals(
         tmp_path, "c.scl", f'{code}DATA_BLOCK "M"\n{head}FB_Motor\nBEGIN\nEND_DATA_BLOCK'
     )
@@ -93,7 +94,8 @@ def test_an_instance_inside_a_block_is_refused(tmp_path: Path) -> None:
 
 
 def test_several_blocks_each_have_a_placeholder_of_their_own(tmp_path: Path) -> None:
-    block = "DATA_BLOCK \"{}\"\n{{ S7_Optimized_Access := 'FALSE' }}\nSTRUCT\n a : Int;\nEND_STRUCT;\nEND_DATA_BLOCK\n"
+    block = "DATA_BLOCK \"{}\"\n{{ S7_Optimized_Access := 'FALSE' }}\n"
+    block += "STRUCT\n a : Int;\nEND_STRUCT;\nEND_DATA_BLOCK\n"
     made = imported(tmp_path, "a.db", block.format("A") + block.format("B"))
     assert [group.tags[0].where for group in made.made.groups] == ["DB{db_1}.DBW0", "DB{db_2}.DBW0"]
     assert "`with: {db_1: NUMBER, db_2: NUMBER}`" in made.text
@@ -143,7 +145,7 @@ x_0 : Int;
         ("DATA_BLOCK DB 1\nSTRUCT\na : Int; (* x", "3:10: this comment is not closed; expected *)"),
         ("DATA_BLOCK DB 1\nSTRUCT\na : Int := 5", "3:13: the file ends in an initial value"),
         ("DATA_BLOCK DB 1\n{ S7", "2:1: this { is not closed"),
-        ("DATA_BLOCK DB 1\nSTRUCT\na : Int;\nEND_STRUCT;\nBEGIN\n", "1:1: END_DATA_BLOCK is missing"),
+        ("DATA_BLOCK DB 1\nSTRUCT\na : Int;\nEND_STRUCT\nBEGIN\n", "1:1: END_DATA_BLOCK is missing"),
         ("DATA_BLOCK DB 1\nBEGIN\nEND_DATA_BLOCK", "1:1: the data block 'DB1' declares nothing"),
         ("DATA_BLOCK DB 99999\nSTRUCT\na : Int;\nEND_STRUCT;\nEND_DATA_BLOCK", "1:1: DB99999: the"),
         ("TYPE \"A\"\nSTRUCT\na : Int;\nEND_STRUCT;\nEND_TYPE", "1:1: there are only types here"),

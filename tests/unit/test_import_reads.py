@@ -1,4 +1,4 @@
-"""Imported maps read by the real drivers from independent servers, whose bytes were laid by hand."""
+"""Imported maps read by the real drivers from independent servers with bytes laid by hand."""
 
 from __future__ import annotations
 
