@@ -16,6 +16,7 @@ from gateway.alarms.captures import Captures
 from gateway.alarms.engine import Engine
 from gateway.alarms.notify import Notifiers
 from gateway.analysis.aggregates import Aggregator
+from gateway.api.alarms import as_document
 from gateway.api.audit import Action, AuditLog, action_of
 from gateway.api.view import HistoryResult
 from gateway.config import BusPlan, Plant
@@ -30,6 +31,7 @@ from gateway.model import Mark, Quality, Row, marked
 from gateway.runstatus import status_of
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
 from gateway.sinks.historian import HistorianSink
+from gateway.sinks.telling import Facts, Tells
 from gateway.spool import Spool
 from gateway.streaming import StreamWorker
 from gateway.streams import Streams
@@ -116,6 +118,14 @@ class Runtime:
         self.sinks[name] = sink
         self.writers[name] = self._writer(name, sink, subscription)
         self.writers[name].start()
+        self._tell(sink)
+
+    def _tell(self, sink: Sink) -> None:
+        """Have a sink pass on the status and the alarms, where it does."""
+        if isinstance(sink, Tells):
+            alarms = self.alarms
+            listen = lambda to: alarms.listen(lambda t: to(as_document(t)))  # noqa: E731
+            sink.tell(Facts(self.name, self.status, alarms.active, listen))
 
     def drop_sink(self, name: str, stop_s: float) -> None:
         """End a sink: its rows so far are delivered or stay on disk, and it gets no more."""
@@ -186,6 +196,8 @@ class Runtime:
         """Read what was kept of alarms, judge them from now on, and tell who is to be told."""
         self.alarms.start()
         self.notifiers.start()
+        for sink in self.sinks.values():
+            self._tell(sink)
 
     def stop_alarms(self, timeout_s: float) -> None:
         """Judge the rows that have come, and keep and tell what came of them."""
