@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
+
+from gateway.errors import GatewayError
 
 from gateway.latest import Latest
 from gateway.model import OWN_TABLES, Row, Table
@@ -21,6 +25,14 @@ LUMP = 16
 TELL_S = 3600.0
 """What a full queue gives up is told when it has room again, one range a table. Told while it is
 full, the rows that tell would fill it themselves in a long outage. But at least once an hour."""
+
+
+LOST_KEPT = 64
+"""Ranges of positions that a queue gave up; of more, the oldest become one."""
+
+
+class NotStored(GatewayError):
+    """Rows were given up before they were on disk in every sink: send them again."""
 
 
 class Dropped(NamedTuple):
@@ -39,6 +51,12 @@ def cells(row: Row) -> int:
     if row.parts and isinstance(row.parts[-1], list):
         size += sum(map(len, filter(None, row.parts[-1])))
     return size
+
+
+class Published(NamedTuple):
+    """Where rows stand in the queues of the sinks: (queue, first position, one after the last)."""
+
+    spans: tuple[tuple[Subscription, int, int], ...]
 
 
 class Receiver(Protocol):
@@ -67,9 +85,23 @@ class Subscription:
         self._dropped: dict[Table, Dropped] = {}
         self._untold_since_s = 0.0
         """When the first of these was given up."""
+        self._first = 0
+        """Position of the oldest row in the queue: so many left it before."""
+        self.drained = 0
+        """Position up to which the consumer has taken rows."""
+        self.settled = 0
+        """Position up to which rows are on disk or were given up."""
+        self._lost: deque[tuple[int, int]] = deque()
+        self._hurried = False
+        self.on_settled: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def end(self) -> int:
+        """Position of the next row that is put."""
+        return self._first + len(self._rows)
 
     def put(self, row: Row) -> None:
         """Add a row; where the queue is full, the oldest go and are noted."""
@@ -82,15 +114,29 @@ class Subscription:
             if len(self._rows) >= self._wake_at:
                 self._wake.set()
 
+    def put_all(self, rows: Sequence[Row]) -> tuple[int, int]:
+        """Add rows at once; the position of the first, and the one after the last."""
+        cost = sum(map(cells, rows))
+        with self._lock:
+            first = self.end
+            self._rows.extend(rows)
+            self._cells += cost
+            if self._cells > self._max_cells:
+                self._make_room()
+            if len(self._rows) >= self._wake_at:
+                self._wake.set()
+            return first, first + len(rows)
+
     def _make_room(self) -> None:
         """The oldest go; of alarms, events and losses only what is more than half of the queue."""
         keep = self._max_cells - self._max_cells // LUMP
         spared: list[Row] = []
-        spared_cells = 0
+        spared_cells = popped = 0
         if not self._dropped:
             self._untold_since_s = time.monotonic()
         while self._cells > keep and len(self._rows) > 1:
             old = self._rows.popleft()
+            popped += 1
             cost = cells(old)
             if old.table.name in OWN_TABLES and spared_cells + cost <= self._max_cells // 2:
                 spared.append(old)
@@ -103,6 +149,39 @@ class Subscription:
             rows = known.rows + 1 if known else 1
             self._dropped[old.table] = Dropped(self.name, old.table, first_ns, old.time_ns, rows)
         self._rows.extendleft(reversed(spared))
+        self._note_lost(self._first, self._first + popped)
+        self._first += popped - len(spared)
+
+    def _note_lost(self, first: int, end: int) -> None:
+        if self._lost and self._lost[-1][1] >= first:
+            first = self._lost.pop()[0]
+        self._lost.append((first, end))
+        if len(self._lost) > LOST_KEPT:
+            (oldest, _), (_, second_end) = self._lost.popleft(), self._lost.popleft()
+            self._lost.appendleft((oldest, second_end))
+
+    def lost_of(self, first: int, end: int) -> bool:
+        """Whether a row of these positions was given up before it was on disk."""
+        with self._lock:
+            return any(a < end and first < b for a, b in self._lost)
+
+    def settle(self, upto: int, *, lost: bool) -> None:
+        """The consumer: what it took up to there is on disk, or (some of it) was given up."""
+        with self._lock:
+            if lost and upto > self.settled:
+                self._note_lost(self.settled, upto)
+            self.settled = max(self.settled, upto)
+        self.on_settled()
+
+    def hurry(self) -> None:
+        """Somebody waits for rows to be on disk: the consumer is to take its time no longer."""
+        self._hurried = True
+        self._wake.set()
+
+    def take_hurry(self) -> bool:
+        """Whether somebody has waited since the last call."""
+        hurried, self._hurried = self._hurried, False
+        return hurried
 
     def is_to_tell(self) -> bool:
         """Whether there is room to tell what was given up, or it has waited long."""
@@ -122,6 +201,8 @@ class Subscription:
         with self._lock:
             rows = list(self._rows)
             self._rows.clear()
+            self._first += len(rows)
+            self.drained = self._first
             self._cells = 0
             self._wake.clear()
         return rows
@@ -143,12 +224,15 @@ class Hub:
         self._subscriptions: tuple[Receiver, ...] = ()
         self._accountable: tuple[Subscription, ...] = ()
         self._on_drop = on_drop
+        self._waiting: list[tuple[Published, Callable[[bool], None]]] = []
+        self._lock = threading.Lock()
 
     def subscribe(
         self, name: str, *, max_cells: int = DEFAULT_CELLS, wake_at: int = 5000
     ) -> Subscription:
         """A queue of all rows published from now on."""
         subscription = Subscription(name, max_cells, wake_at)
+        subscription.on_settled = self._look
         self._accountable = (*self._accountable, subscription)
         self.attach(subscription)
         return subscription
@@ -172,12 +256,74 @@ class Hub:
         for subscription in self._subscriptions:
             subscription.put(row)
 
+    def publish_all(self, rows: Sequence[Row], *, late: bool = False) -> Published:
+        """Hand rows to every subscriber at once; where they then stand, for `stored`.
+
+        ``late``: they are not the newest of their tables, so only the sinks get them.
+        """
+        accountable = self._accountable
+        if not late:
+            for row in rows:
+                self.latest.put(row)
+            for receiver in self._subscriptions:
+                if receiver not in accountable:
+                    for row in rows:
+                        receiver.put(row)
+        return Published(tuple((queue, *queue.put_all(rows)) for queue in accountable))
+
+    def when_stored(self, published: Published, tell: Callable[[bool], None]) -> None:
+        """Have it told, from any thread, when the rows are on disk in every sink.
+
+        False: some were given up before.
+        """
+        with self._lock:
+            self._waiting.append((published, tell))
+        for queue, _, end in published.spans:
+            if queue.settled < end:
+                queue.hurry()
+        self._look()
+
+    async def stored(self, published: Published) -> None:
+        """Wait until the rows are on disk in every sink. NotStored: some were given up before."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[bool] = loop.create_future()
+
+        def settle(good: bool) -> None:
+            if not told.done():
+                told.set_result(good)
+
+        def tell(good: bool) -> None:
+            with contextlib.suppress(RuntimeError):  # whoever waited has gone, with its loop
+                loop.call_soon_threadsafe(settle, good)
+
+        self.when_stored(published, tell)
+        if not await told:
+            raise NotStored("rows were given up before they were on disk; send them again")
+
+    def _look(self) -> None:
+        """Tell those whose rows are on disk or lost."""
+        if not self._waiting:
+            return
+        done: list[tuple[Callable[[bool], None], bool]] = []
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            for published, tell in waiting:
+                if any(queue.lost_of(first, end) for queue, first, end in published.spans):
+                    done.append((tell, False))
+                elif all(queue.settled >= end for queue, _, end in published.spans):
+                    done.append((tell, True))
+                else:
+                    self._waiting.append((published, tell))
+        for tell, good in done:
+            tell(good)
+
     def report_drops(self, *, ending: bool = False) -> None:
         """Tell what full queues gave up; now and then, and never from within `publish`.
 
         The report is itself a row: made there, it would push out the next one, without end.
         ``ending``: all of it now, and what the reports themselves push out.
         """
+        self._look()
         if ending:
             self._tell(self._accountable * 2)
         else:

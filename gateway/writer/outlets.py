@@ -83,6 +83,11 @@ class Outlet(ABC):
     def note(self, notes: Sequence[Note]) -> None:
         """Losses on disk before their rows are: the next start tells of them. Never raises."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether rows that were taken are not on disk yet."""
+        return False
+
     def start_over(self) -> None:  # noqa: B027
         """Rows were lost, or the sink is back: what is only written on change goes again."""
 

@@ -91,6 +91,11 @@ class SpooledOutlet(Outlet):
         """Beside the spool."""
         self._spool.note(notes)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the disk did not take some, or lost them again."""
+        return self._unkept_rows > 0
+
     def start_over(self) -> None:
         """Rows were lost, or the sink is back."""
         if isinstance(self._sink, StartsOver):

@@ -35,6 +35,10 @@ LOOK_S = 0.9
 START_OVER_S = 60.0
 """Least time between two rounds of writing again what is only written on change."""
 AFTER_FAULT_S = 1.0
+HURRY_S = 0.1
+"""Least time between two batches where somebody waits until rows are on disk."""
+BEFORE_DISK = frozenset({"encode_fault", "spool_unwritable"})
+"""Causes of losses of rows that were never on disk."""
 COMPARABLE_NS = 7 * 86_400_000_000_000
 """Further apart, the clock of the rows and the one that a file's time came from differ."""
 
@@ -91,6 +95,10 @@ class Writer:
         self._rows_accepted = 0
         self._rows_unchanged = 0
         self._rows_lost = 0
+        self._flushed = subscription.drained
+        """Position in the queue up to which rows were handed to the outlet."""
+        self._gave_up = False
+        """Some of them since the last ones that were on disk."""
         self._opened = threading.Event()
         self._stop = threading.Event()
         self._stop_at_s = math.inf
@@ -168,6 +176,8 @@ class Writer:
     def _lost(self, cause: Cause, span: Span, detail: str) -> None:
         if cause not in COUNTED_APART:
             self._rows_lost += span.rows
+        if cause in BEFORE_DISK:
+            self._gave_up = True
         if span.table == LOSS_TABLE:
             return  # the loss of a loss would be told in a row of the same kind, without end
         device, table, rows, first_ns, last_ns = span
@@ -185,7 +195,8 @@ class Writer:
                 self._nothing_since_ns = self._outlet.alive.since_ns
         self._opened.set()
         held: list[Row] = []
-        flush_at = time.monotonic() + interval_s
+        flushed_s = time.monotonic()
+        flush_at = flushed_s + interval_s
         while True:
             self.subscription.wait(max(0.0, min(LOOK_S, flush_at - time.monotonic())))
             self._heartbeats.beat(beat, interval_s + 30.0)
@@ -194,20 +205,27 @@ class Writer:
                 self._outlet.begin_round()
             held += self.subscription.drain()
             self._held_rows = len(held)
+            if self.subscription.take_hurry():
+                flush_at = min(flush_at, flushed_s + HURRY_S)
             due = len(held) >= self._config.batch_rows or time.monotonic() >= flush_at
             if due or stopping:
-                flush_at = time.monotonic() + interval_s
+                flushed_s = time.monotonic()
+                flush_at = flushed_s + interval_s
                 self._outlet.alive.touch(2.0 * interval_s)
                 self._flush(held)
                 held = []
                 self._held_rows = 0
+                self._flushed = self.subscription.drained
             else:
                 self._guarded([])  # woken for backlog
+            self._tell_stored()
             if stopping and not len(self.subscription):
                 break
         self._heartbeats.beat(beat, max(0.0, self._stop_at_s - time.monotonic()) + 30.0)
         with self._no_end():
             self._outlet.finish(self._stop_at_s)
+            self._gave_up |= self._outlet.in_memory
+            self._tell_stored(ending=True)
             self._say_last_words()
             self._outlet.alive.end()
         self._heartbeats.forget(beat)
@@ -224,11 +242,20 @@ class Writer:
                 log.exception("fault in the writer of sink %s", self.name, extra=extra)
             self._stop.wait(AFTER_FAULT_S)
 
+    def _tell_stored(self, *, ending: bool = False) -> None:
+        """Say up to where rows are on disk, to those who wait for theirs."""
+        if self._flushed == self.subscription.settled or (self._outlet.in_memory and not ending):
+            return
+        lost, self._gave_up = self._gave_up, False
+        self.subscription.settle(self._flushed, lost=lost)
+
     def _say_last_words(self) -> None:
         """What nobody takes any more, and losses whose rows are lost themselves."""
         words = self._outlet.last_words
         rows = [] if self._handing_over else self.subscription.drain()
         words.add(told_in(rows, self.name))
+        if rows:
+            self.subscription.settle(self.subscription.drained, lost=True)
         for span in spans_of(Selected(row) for row in rows):
             if span.table == LOSS_TABLE:
                 continue

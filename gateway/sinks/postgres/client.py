@@ -31,6 +31,15 @@ _SOON = (
     psycopg.InterfaceError,
     errors.ReadOnlySqlTransaction,  # it is a standby now
 )
+_FOR_A_PERSON = ("authentication failed", "does not exist", "no pg_hba.conf entry", "certificate")
+"""In the words of a connection that was refused: it has no code."""
+
+_NOT_THE_SCHEMA = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+)
 _OF_THE_ROWS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 
 
@@ -154,18 +163,13 @@ def translated(watch: Watch | None = None) -> Iterator[None]:
 def meaning(error: psycopg.Error) -> GatewayError:
     """SinkUnavailable or Rejected."""
     words = words_of(error)
-    match error:
-        case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName():
-            return SinkUnavailable(f"{words}; run `gateway db upgrade`", operator=True)
-        case errors.UndefinedFunction() | errors.UndefinedObject():
-            return SinkUnavailable(f"{words}; run `gateway db upgrade`", operator=True)
-        case errors.InvalidAuthorizationSpecification() | errors.InvalidCatalogName():
-            return SinkUnavailable(words, operator=True)
-    if isinstance(error, _SOON):
-        is_refused = "authentication failed" in words or "does not exist" in words
-        return SinkUnavailable(words, operator=is_refused)
-    if isinstance(error, _OF_THE_ROWS) or error.sqlstate in ("54000", "54001"):
+    if isinstance(error, _NOT_THE_SCHEMA):
+        text = f"{words}; the tables are not as `gateway db` made them, see `gateway db check`"
+        return SinkUnavailable(text, operator=True)
+    if isinstance(error, _OF_THE_ROWS):
         return Rejected(f"{error.sqlstate}: {words}")
+    if isinstance(error, _SOON):
+        return SinkUnavailable(words, operator=any(part in words for part in _FOR_A_PERSON))
     return SinkUnavailable(words, operator=True)
 
 

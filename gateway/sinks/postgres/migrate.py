@@ -16,7 +16,7 @@ from alembic.util import CommandError
 
 from gateway.errors import GatewayError
 from gateway.sinks.postgres.client import Connection, connect, words_of
-from gateway.sinks.postgres.schema import DAY_NS, version_of
+from gateway.sinks.postgres.schema import DAY_NS, missing_tables, version_of
 from gateway.sinks.postgres.settings import PostgresConfig
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -72,6 +72,12 @@ def state(config: PostgresConfig) -> str | None:
     """The version that the database has; None: none."""
     with _connected(config) as db:
         return version_of(db)
+
+
+def missing(config: PostgresConfig) -> list[str]:
+    """Tables of this gateway's version that are not there."""
+    with _connected(config) as db:
+        return missing_tables(db)
 
 
 @contextlib.contextmanager
@@ -145,9 +151,12 @@ def _grant(config: PostgresConfig, db: Connection, role: str) -> None:
         return
     name = psycopg.sql.Identifier(role).as_string(db)
     schema = config.schema_
+    reads = [*_READS, *_OWN, *_VIEWS, "partitions"]
+    if _one(db, "SELECT to_regclass('sample_other')") is not None:
+        reads.append("sample_other")
     for text in (
         f"GRANT USAGE ON SCHEMA {schema} TO {name}",
-        f"GRANT SELECT ON {', '.join((*_READS, *_OWN, *_VIEWS, 'partitions'))} TO {name}",
+        f"GRANT SELECT ON {', '.join(reads)} TO {name}",
         f"GRANT INSERT ON source, series, quality, sample, raw_window, {', '.join(_OWN)} TO {name}",
         f"GRANT UPDATE (last_ns, interval_s) ON source TO {name}",
         f"GRANT UPDATE (unit) ON series TO {name}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -36,7 +36,7 @@ class Registry:
     def __init__(self) -> None:
         self._tables: dict[Table, Known] = {}
         self._qualities: dict[Mark, int] = {}
-        self._generation = -1
+        self._generation: tuple[Any, ...] | None = None
         self.any_conflicts = False
         """Whether a column of any table is refused."""
 
@@ -44,16 +44,16 @@ class Registry:
         """The database may be another one."""
         self._tables.clear()
         self._qualities.clear()
-        self._generation = -1
+        self._generation = None
         self.any_conflicts = False
 
     def begin(self, db: Connection) -> None:
         """Before a batch: look again where a series went, or its kind was changed."""
-        found = db.execute("SELECT generation FROM layout").fetchone()
-        generation = -1 if found is None else int(found[0])
-        if generation != self._generation or len(self._tables) > MAX_KNOWN:
+        # a table that was made anew, or restored, has another row, even of the same number
+        found = db.execute("SELECT generation, tableoid, xmin::text FROM layout").fetchone()
+        if found is None or found != self._generation or len(self._tables) > MAX_KNOWN:
             self.forget()
-            self._generation = generation
+            self._generation = found
 
     def known(self, table: Table) -> Known:
         """What `learn` found."""

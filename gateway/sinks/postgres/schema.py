@@ -8,6 +8,11 @@ from gateway.sinks.postgres.client import Connection
 REVISION = "0001"
 """The version of the schema that this code reads and writes: the newest of `migrations/`."""
 
+TABLES = (
+    *("layout", "source", "series", "quality", "sample", "raw_window"),
+    *("gateway_alarm", "gateway_loss", "gateway_event", "gateway_audit"),
+)
+
 DAY_NS = 86_400_000_000_000
 
 
@@ -18,6 +23,12 @@ def version_of(db: Connection) -> str | None:
         return None
     found = db.execute("SELECT version_num FROM schema_version").fetchone()
     return None if found is None else str(found[0])
+
+
+def missing_tables(db: Connection) -> list[str]:
+    """Tables that somebody has dropped."""
+    rows = db.execute("SELECT t FROM unnest(%s) AS t WHERE to_regclass(t) IS NULL", (list(TABLES),))
+    return [str(name) for (name,) in rows]
 
 
 def expect_schema(db: Connection) -> None:

@@ -24,8 +24,10 @@ from gateway.sinks.redis.frames import (
     rows_of,
     unframed,
 )
+from gateway.sinks.redis.mirror import Mirror
 from gateway.sinks.redis.newest import Newest
 from gateway.sinks.redis.trim import trim
+from gateway.sinks.telling import Facts
 from gateway.wire import FORMAT as WIRE
 from gateway.wire import decode_batch, encode_batch
 
@@ -89,6 +91,7 @@ class RedisSink(RemoteSink):
         super().__init__(name, config, state_dir)
         self._client = RedisClient(config, f"edge-gateway:{name}")
         self._newest = Newest(config.latest_ttl_s)
+        self._mirror: Mirror | None = None
         self._entries_added = 0
         self._trimmed = 0
         self._trim_error: str | None = None
@@ -105,6 +108,12 @@ class RedisSink(RemoteSink):
         except Refusal as error:
             raise SinkUnavailable(str(error), operator=True) from error
         return True
+
+    def tell(self, facts: Facts) -> None:
+        """Keep status and alarms in Redis from now on."""
+        if self.config.publish and self._mirror is None:
+            client = RedisClient(self.config, f"edge-gateway:{self.name}:mirror")
+            self._mirror = Mirror(client, facts, self.name)
 
     def _stream(self, table: Table) -> str:
         return name_of(self.config.stream, table)
@@ -247,12 +256,15 @@ class RedisSink(RemoteSink):
             self._lengths[stream] = (since_s, found.length, found.pending)
 
     def close(self) -> None:
-        """End a request that is under way and close the connection."""
+        """End a request that is under way and close the connections."""
         self._client.close()
+        mirror, self._mirror = self._mirror, None
+        if mirror is not None:
+            mirror.close()
 
     def status(self) -> dict[str, Any]:
         """Where it writes to, and how the streams were at the last look."""
-        known = list(self._lengths.values())
+        known, mirror = list(self._lengths.values()), self._mirror
         return {
             "server": self._client.where,
             "stream": self.config.stream,
@@ -261,7 +273,8 @@ class RedisSink(RemoteSink):
             "entries_in_streams": sum(length for _, length, _ in known),
             "entries_pending": max((pending for _, _, pending in known), default=0),
             "entries_trimmed": self._trimmed,
-            "beside_error": self._trim_error,
+            "beside_error": self._trim_error or (mirror.error if mirror else None),
+            "alarms_not_published": mirror.dropped if mirror else 0,
         }
 
 

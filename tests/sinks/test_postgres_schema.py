@@ -1,0 +1,193 @@
+"""The schema's versions and rights, by `gateway db`, against a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.model import Column
+from gateway.sinks.postgres import PostgresSink, migrate
+from gateway.sinks.postgres.schema import REVISION, TABLES
+from tests.sims.postgres_server import OWNER, PostgresServer
+from tests.sinks.postgreskit import DAY_NS, Plant, plant, row, send, server, table_of
+from tests.support import ROOT
+
+__all__ = ["plant", "server"]
+
+NOW = time.time_ns()
+
+
+@pytest.fixture
+def empty(server: PostgresServer, tmp_path: Path) -> Plant:
+    """A database without tables."""
+    return Plant(server, tmp_path)
+
+
+def objects(plant: Plant) -> set[str]:
+    """Everything in the schema but Alembic's own note."""
+    return {
+        name
+        for (name,) in plant.ask(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'gateway'::regnamespace"
+            " UNION SELECT proname FROM pg_proc WHERE pronamespace = 'gateway'::regnamespace"
+        )
+        if not name.startswith("schema_version")
+    }
+
+
+def test_the_sink_writes_to_the_newest_version() -> None:
+    assert migrate.head() == REVISION
+
+
+def test_up_down_and_up_again_leaves_nothing(empty: Plant) -> None:
+    empty.upgrade()
+    empty.upgrade()
+    made = objects(empty)
+    assert set(TABLES) <= made
+    assert migrate.missing(empty.config()) == []
+    migrate.downgrade(empty.config(), "base")
+    assert objects(empty) == set()
+    assert migrate.state(empty.config()) is None
+    empty.upgrade()
+    assert objects(empty) == made
+
+
+def test_two_upgrades_at_once(empty: Plant) -> None:
+    failures: list[BaseException] = []
+
+    def upgrade() -> None:
+        try:
+            empty.upgrade()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not failures
+    assert migrate.state(empty.config()) == REVISION
+
+
+def test_an_upgrade_that_fails_changes_nothing(empty: Plant) -> None:
+    empty.ask("CREATE SCHEMA gateway")
+    empty.ask("CREATE TABLE gateway.gateway_audit (mine integer)")
+    with pytest.raises(GatewayError, match='relation "gateway_audit" already exists'):
+        empty.upgrade()
+    assert migrate.state(empty.config()) is None
+    assert objects(empty) == {"gateway_audit"}
+
+
+def test_a_role_that_only_writes_has_all_the_rights_it_needs(empty: Plant, tmp_path: Path) -> None:
+    name = f"writer_{empty.database}"
+    empty.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'w'")
+    password = tmp_path / "w"
+    password.write_text("w")
+    password.chmod(0o600)
+    migrate.upgrade(empty.config(), name)
+    sink = PostgresSink(
+        "plant", empty.config(user=name, password_file=password, retention_days=30), tmp_path
+    )
+    table = table_of(Column("a", "f8"), Column("b", "str"))
+    for again in range(2):
+        send(sink, row(table, NOW - 10 * DAY_NS, 1.0, "x"), row(table, NOW, float(again), "x"))
+    sink.close()
+    assert empty.one("SELECT count(*) FROM history") == 4
+    assert empty.one("SELECT last_ns FROM source") == NOW
+    with empty.server.connect(empty.database, user=name, password="w") as db:
+        for forbidden in ("DELETE FROM gateway.sample", "DROP TABLE gateway.sample",
+                          "UPDATE gateway.sample SET f8 = 0"):  # fmt: skip
+            with pytest.raises(Exception, match=r"permission denied|must be owner"):
+                db.execute(forbidden)
+    with empty.server.connect(empty.database) as db:
+        db.execute(f"DROP OWNED BY {name}")
+        db.execute(f"DROP ROLE {name}")
+
+
+def gateway(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *words],
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def file(empty: Plant, tmp_path: Path) -> str:
+    (tmp_path / "map.yaml").write_text(
+        "driver: mock\ngroups: {g: {interval_s: 1, tags: {a: {type: real}}}}\n", "utf-8"
+    )
+    config = tmp_path / "gateway.yaml"
+    config.write_text(
+        "gateway: {name: test}\nstate_dir: state\napi: {socket: gateway.sock}\n"
+        f"sinks:\n  plant: {{type: postgres, host: 127.0.0.1, port: {empty.server.port}, "
+        f"database: {empty.database}, user: {OWNER}, password_file: {empty.password}}}\n"
+        "  history: {type: sqlite}\n"
+        "devices: {m: {driver: mock, map: map.yaml}}\n",
+        "utf-8",
+    )
+    return str(config)
+
+
+def test_the_command_line(file: str, empty: Plant) -> None:
+    done = gateway("db", "check", file)
+    assert done.returncode == 1
+    assert "run `gateway db upgrade`" in done.stderr
+    done = gateway("db", "upgrade", file)
+    assert done.returncode == 0, done.stderr
+    assert f"from nothing to {REVISION}" in done.stderr
+    done = gateway("db", "check", file, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "sink": "plant",
+        "version": REVISION,
+        "expected": REVISION,
+        "missing": [],
+        "ok": True,
+    }
+    done = gateway("db", "history", file)
+    assert f"{REVISION}  " in done.stdout
+    assert "this one is there" in done.stdout
+    done = gateway("db", "upgrade", file, "--to", "7777")
+    assert done.returncode == 1
+    assert "7777" in done.stderr
+    assert "known versions" in done.stderr
+    done = gateway("db", "downgrade", file, "--to", "base", given="n\n")
+    assert done.returncode == 1
+    assert "nothing was changed" in done.stderr
+    assert migrate.state(empty.config()) == REVISION
+    empty.ask("DROP TABLE gateway_loss CASCADE")
+    done = gateway("db", "check", file)
+    assert done.returncode == 1
+    assert "gateway_loss missing" in done.stderr
+
+
+def test_a_downgrade_that_was_agreed_to(file: str, empty: Plant) -> None:
+    empty.upgrade()
+    done = gateway("db", "downgrade", file, "--to", "base", "--yes", "--json")
+    assert json.loads(done.stdout) == {"sink": "plant", "before": REVISION, "after": None}
+    assert migrate.state(empty.config()) is None
+
+
+def test_wrong_usage_is_told(file: str, empty: Plant) -> None:
+    done = gateway("db", "check", file, "--sink", "plnt")
+    assert done.returncode == 2
+    assert "did you mean 'plant'?" in done.stderr
+    done = gateway("db", "check", file, "--sink", "history")
+    assert done.returncode == 2
+    empty.password.write_text("wrong")
+    done = gateway("db", "upgrade", file)
+    assert done.returncode == 1
+    assert "password authentication failed" in done.stderr
+    assert "Traceback" not in done.stderr
