@@ -59,6 +59,7 @@ def _wait_for_rows(influx: InfluxPeer) -> None:
     until(lambda: len(stores.in_influx(influx, BUCKET)) > before, 20, "new rows")
 
 
+@pytest.mark.timeout(size(120, 900))
 def test_killed_again_before_the_loss_is_stored(proof: Proof) -> None:
     """SIGKILL again, between the first new rows and the row that tells of the loss before them."""
     rig = proof.rig(flush_s=1.0)
