@@ -22,6 +22,7 @@ from gateway.commands import (
     db,
     device,
     importing,
+    init,
     info,
     live,
     losses,
@@ -64,6 +65,7 @@ app = typer.Typer(
 )
 
 for command in (
+    init.init,
     run.run,
     config.check,
     config.plan,

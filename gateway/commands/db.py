@@ -129,17 +129,21 @@ def check(file: ConfigFile, sink: SinkOption = None, as_json: AsJson = False) ->
 
     name, config = _chosen(file, sink)
     found = migrate.state(config)
-    is_good = found == REVISION
+    gone = migrate.missing(config) if found == REVISION else []
+    is_good = found == REVISION and not gone
+    where = f"schema {config.schema_} of {config.url}"
     if as_json:
-        out_json({"sink": name, "version": found, "expected": REVISION, "ok": is_good})
+        line = {"sink": name, "version": found, "expected": REVISION, "missing": gone}
+        out_json({**line, "ok": is_good})
     elif is_good:
-        out(f"{name}: good, version {found} in schema {config.schema_} of {config.url}")
+        out(f"{name}: good, version {found} in {where}")
+    elif gone:
+        complain(f"{name}: {', '.join(gone)} missing in {where}; expected a restored backup")
     elif found is None:
-        complain(f"{name}: no tables in schema {config.schema_} of {config.url}; "
-                 "run `gateway db upgrade`")  # fmt: skip
+        complain(f"{name}: no tables in {where}; run `gateway db upgrade`")
     else:
         hint = "run `gateway db upgrade`" if found < REVISION else "update the gateway"
-        complain(f"{name}: version {found} at {config.url}, expected {REVISION}; {hint}")
+        complain(f"{name}: version {found} in {where}, expected {REVISION}; {hint}")
     if not is_good:
         raise typer.Exit(EXIT_BAD)
 

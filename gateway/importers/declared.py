@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.errors import Place
+from gateway.errors import ConfigError, Place
 
 
 class Bounds(NamedTuple):
@@ -100,5 +100,23 @@ class Declared:
     """Names of function blocks, in lower case."""
 
     def add(self, udt: Udt) -> None:
-        """Keep a type; the first of a name counts."""
-        self.udts.setdefault(udt.name.lower(), udt)
+        """Keep a type.
+
+        Raises:
+            ConfigError: there is another one of that name, which looks different.
+        """
+        first = self.udts.setdefault(udt.name.lower(), udt)
+        if first is not udt and _shape(first.members) != _shape(udt.members):
+            where = f"{first.place.file}:{first.place.line}"
+            raise ConfigError(
+                [udt.place.fault(f"the type '{udt.name}' looks different in {where}; which is it?")]
+            )
+
+
+def _shape(members: list[Member]) -> tuple[object, ...]:
+    """All of a declaration that decides where its members lie, and what they are called."""
+    return tuple(
+        (m.name, t.name.lower(), t.bounds, t.length, t.members and _shape(t.members))
+        for m in members
+        for t in (m.type,)
+    )

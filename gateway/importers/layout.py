@@ -62,7 +62,8 @@ class Layout:
 
     def udt(self, kind: DataType) -> Udt | None:
         """The PLC data type that a type names, None where it names none."""
-        if kind.members is not None or (not kind.named and kind.name.upper() in TYPES):
+        elementary = kind.name.upper() in (*TYPES, "STRING", "WSTRING")
+        if kind.members is not None or (elementary and not kind.named):
             return None
         return self.declared.udts.get(kind.name.lower())
 

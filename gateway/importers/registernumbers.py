@@ -42,8 +42,11 @@ class Number(NamedTuple):
     """(table, number from 1) where it can be a Modicon number."""
 
 
-def address(text: str) -> Number:
-    """The address in a cell; ValueError where it is none."""
+def address(text: str, *, hexadecimal: bool = False) -> Number:
+    """The address in a cell; ValueError where it is none.
+
+    ``hexadecimal``: the column says that its numbers are, whether or not they begin with 0x.
+    """
     plain = text.replace(" ", "")
     bit: int | None = None
     first, last = plain, ""
@@ -55,10 +58,10 @@ def address(text: str) -> Number:
         first, bit = dotted[1], int(dotted[2])
         if bit > 15:
             raise ValueError(f"'{text}': a register has the bits 0 to 15")
-    value, modicon = _one(first, text)
+    value, modicon = _one(first, text, hexadecimal)
     span = None
     if last:
-        end = _one(last, text)[0]
+        end = _one(last, text, hexadecimal)[0]
         if len(last) < len(first) and end < value:  # 40001-02
             end = int(first[: len(first) - len(last)] + last) if first.isdecimal() else end
         span = end - value + 1
@@ -67,7 +70,14 @@ def address(text: str) -> Number:
     return Number(value, bit, span, modicon)
 
 
-def _one(word: str, text: str) -> tuple[int, tuple[str, int] | None]:
+def looks_hexadecimal(text: str) -> bool:
+    """Whether a cell is no decimal number but would be a hexadecimal one: ``0BB8``."""
+    return bool(re.fullmatch("[0-9a-f]{2,4}", text, re.I | re.A)) and not text.isdecimal()
+
+
+def _one(word: str, text: str, hexadecimal: bool) -> tuple[int, tuple[str, int] | None]:
+    if hexadecimal and re.fullmatch("[0-9a-f]{1,5}", word, re.I | re.A):
+        return int(word, 16), None
     if found := _HEX.fullmatch(word):
         return int(found[1] or found[2], 16), None
     if found := _MODICON.fullmatch(word):
@@ -137,6 +147,9 @@ def factor(text: str, *, divides: bool = False) -> float:
         raise ValueError(f"'{text}' is no factor; expected e.g. 0.1, x10, /10 or 10^-1")
     if divides and value:
         value = 1 / value
+    if value < 0 and value == int(value):
+        # lists after the manner of SunSpec have -2 for 10^-2
+        raise ValueError(f"'{text}': a factor, or a power of ten? write e.g. 10^-2")
     if value == 0:
         raise ValueError(f"'{text}': a factor of 0 makes nothing of every value")
     return float(f"{value:.15g}")

@@ -110,7 +110,8 @@ class _Maker:
         self.choice = choice
         self.report = report
         self.names = Names(report)
-        self.note = ""
+        title = columns.header[columns.found["address"]].text.lower()
+        self.hexadecimal = "hex" in title
 
     def make(self, name: str) -> Made:
         read = list(self._numbers())
@@ -133,8 +134,11 @@ class _Maker:
             if not any(said) and not cell.text[:1].isdigit():
                 continue  # a heading between the registers
             try:
-                yield row, numbers.address(cell.text)
+                yield row, numbers.address(cell.text, hexadecimal=self.hexadecimal)
             except ValueError as error:
+                if numbers.looks_hexadecimal(cell.text):
+                    message = f"'{cell.text}' looks hexadecimal, and then all others here are too"
+                    raise stop(cell.place, f"{message}; write 'hex' into the header") from None
                 self.report.omit(cell.place, f"{self._called(row)}{error}")
 
     def _called(self, row: Row) -> str:
@@ -146,7 +150,6 @@ class _Maker:
     def _is_modicon(self, read: list[tuple[Row, numbers.Number]]) -> bool:
         """Whether the numbers are Modicon's, which say their table and count from 1."""
         if self.choice.base is not None:
-            self.note = f"registers counted from {self.choice.base}, as was said by --base"
             return False
         if not read:
             return False

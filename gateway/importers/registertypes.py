@@ -14,7 +14,7 @@ _SURE = {
     "int64": "int64", "s64": "int64", "i64": "int64", "lint": "int64", "signed64": "int64",
     "uint64": "uint64", "u64": "uint64", "ulint": "uint64", "lword": "uint64",
     "unsigned64": "uint64", "float32": "float32", "f32": "float32", "real": "float32",
-    "single": "float32", "float": "float32", "ieee754": "float32", "float64": "float64",
+    "single": "float32", "float64": "float64",
     "f64": "float64", "double": "float64", "lreal": "float64", "bool": "bool", "boolean": "bool",
     "bit": "bool", "uint8h": "uint8h", "int8h": "int8h", "uint8l": "uint8l", "int8l": "int8l",
     "16bitint": "int16", "32bitint": "int32", "16bituint": "uint16", "32bituint": "uint32",
@@ -24,7 +24,8 @@ _SURE = {
 _BY_WIDTH = {
     "int": "int", "integer": "int", "signed": "int", "signedint": "int", "signedinteger": "int",
     "uint": "uint", "unsigned": "uint", "unsignedint": "uint", "unsignedinteger": "uint",
-    "enum": "uint", "bitfield": "uint",
+    "enum": "uint", "bitfield": "uint", "float": "float", "ieee754": "float",
+    "floatingpoint": "float",
 }  # fmt: skip
 _TEXTS = frozenset({"string", "str", "ascii", "char", "text", "utf8", "vstring", "varchar"})
 _REFUSED = {
@@ -63,8 +64,7 @@ class Length:
         known = {"registers": {n}, "bytes": {(n + 1) // 2}, "bits": {(n + 15) // 16}}
         if self.unit:
             return known[self.unit]
-        # 1 to 4 are registers, 16, 32 and 64 bits; only 2 and 4 could also be bytes
-        return {n} if n not in (16, 32, 64) else {n, n // 16}
+        return {n, *({n // 2} if n in (2, 4, 8) else ()), *({n // 16} if n in (16, 32, 64) else ())}
 
 
 def map_type(text: str, length: Length) -> str:
@@ -87,18 +87,19 @@ def map_type(text: str, length: Length) -> str:
         raise ValueError(f"it is of type {text}: {_REFUSED[plain]}")
     said = length.registers()
     if plain in _BY_WIDTH:
-        widths = {n for n in said if n in (1, 2, 4)} or ({1} if not said else set())
+        family = _BY_WIDTH[plain]
+        usual, possible = (2, {2, 4}) if family == "float" else (1, {1, 2, 4})
+        widths = said & possible if said else {usual}
         if len(widths) != 1:
-            raise ValueError(f"'{text}' with that length is unclear; write e.g. int32 in the list")
-        name = f"{_BY_WIDTH[plain]}{16 * widths.pop()}"
+            example = f"{family}32"
+            raise ValueError(f"'{text}' with that length is unclear; write e.g. {example} there")
+        name = f"{family}{16 * widths.pop()}"
     else:
         name = _SURE.get(plain, "")
     if not name:
         near = difflib.get_close_matches(plain, [*_SURE, *_BY_WIDTH, *_TEXTS], 1)
         hint = f"did you mean {near[0]}?" if near else "expected e.g. int16, uint32 or float32"
         raise ValueError(f"'{text}' is no type; {hint}")
-    if name == "float32" and plain in ("float", "ieee754") and said == {4}:
-        name = "float64"
     registers = REGISTERS[name] * (count or 1)
     if said and name != "bool" and registers not in said:
         has = (

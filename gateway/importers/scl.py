@@ -91,8 +91,8 @@ class _Reader:
                     self._into.function_blocks.add(name.text.strip('"').lower())
                 if not tokens.skip_past(f"END_{word}"):
                     raise tokens.fault(token, f"END_{word} is missing")
-            elif word == "REGION" or token.text == ";":
-                tokens.skip_line()
+            elif token.text == ";":
+                tokens.take()
             else:
                 near = difflib.get_close_matches(token.text.upper(), (*_TOP, *_CODE), 1)
                 hint = f"did you mean {near[0]}?" if near else "expected TYPE or DATA_BLOCK"
@@ -195,6 +195,8 @@ class _Reader:
         while (token := tokens.take()).text != "}":
             if token.kind == "end":
                 raise tokens.fault(first, "this { is not closed; expected }")
+            if token.text == "{":
+                raise tokens.fault(token, "a { within a {; expected } first")
             if token.kind in ("word", "quoted"):
                 name = token.text.strip('"').lower()
             elif token.kind == "text":

@@ -11,7 +11,7 @@ from gateway.importers.files import Source, stop
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<line>//[^\n]*)
-    |(?P<block>\(\*.*?\*\)|/\*.*?\*/)
+    |(?P<block>\(/\*.*?\*/\)|\(\*.*?\*\)|/\*.*?\*/)
     |(?P<quoted>"[^"\n]*")
     |(?P<text>'(?:\$.|[^'$\n])*')
     |(?P<range>\.\.)
@@ -134,7 +134,7 @@ class Tokens:
             if kind == "line":
                 self._note(at, word[2:])
             elif kind == "block":
-                self._note(at, word[2:-2].strip("/* \t\n"))
+                self._note(at, word.strip("(/*) \t\n"))
             elif kind == "open":
                 raise stop(self.source.place(at), _OPEN[word])
             elif kind != "space":

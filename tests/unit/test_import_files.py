@@ -84,6 +84,54 @@ def test_a_block_of_a_type_is_read_and_one_of_a_function_block_is_refused(tmp_pa
         assert fault.startswith("2:2: this is an ")
 
 
+def test_comments_of_every_form_are_kept_and_attributes_passed_over(tmp_path: Path) -> None:
+    members = """a { S7_SetPoint := 'True'; ExternalWritable := 'False' } : Int := 3; // one
+b : Int; (* two *)
+c : Int; /* three */
+d : Int; (/* four */)
+(* a whole
+   paragraph; e : Int; *)
+f, g : Int := 16#FF;   //both
+h : String[4] := 'a;b$'c;';"""
+    made = imported(
+        tmp_path, "a.db", f"DATA_BLOCK DB 1\nSTRUCT\n{members}\nEND_STRUCT;\nEND_DATA_BLOCK"
+    )
+    assert [(t.name, t.comment) for t in made.made.groups[0].tags] == [
+        ("a", "one"),
+        ("b", "two"),
+        ("c", "three"),
+        ("d", "four"),
+        ("f", "both"),
+        ("g", "both"),
+        ("h", ""),
+    ]
+
+
+def test_two_types_of_one_name_must_look_the_same(tmp_path: Path) -> None:
+    udt = (FILES / "UDT_Motor.udt").read_text()
+    block = (FILES / "Hopper.db").read_text()
+    same = imported(tmp_path, "a.db", udt + block + udt)
+    assert tags(same)["Counter"] == "DB{db}.DBB90 lint"
+    other = udt.replace("Current : Int", "Current : DInt")
+    (fault,) = refusals(tmp_path, "a.db", udt + other + block)
+    assert fault.startswith("12:1: the type 'UDT_Motor' looks different in ")
+
+
+def test_arrays_of_structures_in_xml_are_read_element_by_element(tmp_path: Path) -> None:
+    xml = (FILES / "hopper.xml").read_text()
+    xml = xml.replace(
+        'Name="Limits" Datatype="Struct"', 'Name="L" Datatype="Array[1..2] of Struct"'
+    )
+    # one structure: a Real and two strings of 4 + 2 bytes, 16 bytes; the first at 14
+    assert {n: w for n, w in tags(imported(tmp_path, "a.xml", xml)).items() if n[0] == "L"} == {
+        "Level": "DB12.DBD2 real",
+        "L_1_High": "DB12.DBD14 real",
+        "L_1_Names": "DB12.DBB18 string[4][2]",
+        "L_2_High": "DB12.DBD30 real",
+        "L_2_Names": "DB12.DBB34 string[4][2]",
+    }
+
+
 def test_an_instance_inside_a_block_is_refused(tmp_path: Path) -> None:
     (fault,) = refusals(
         tmp_path,
@@ -145,7 +193,7 @@ x_0 : Int;
         ("DATA_BLOCK DB 1\nSTRUCT\na : Int; (* x", "3:10: this comment is not closed; expected *)"),
         ("DATA_BLOCK DB 1\nSTRUCT\na : Int := 5", "3:13: the file ends in an initial value"),
         ("DATA_BLOCK DB 1\n{ S7", "2:1: this { is not closed"),
-        ("DATA_BLOCK DB 1\nSTRUCT\na : Int;\nEND_STRUCT\nBEGIN\n", "1:1: END_DATA_BLOCK is missing"),
+        ("DATA_BLOCK DB 1\nSTRUCT\na : Int;\nEND_STRUCT\nBEGIN\n", "1:1: END_DATA_BLOCK is"),
         ("DATA_BLOCK DB 1\nBEGIN\nEND_DATA_BLOCK", "1:1: the data block 'DB1' declares nothing"),
         ("DATA_BLOCK DB 99999\nSTRUCT\na : Int;\nEND_STRUCT;\nEND_DATA_BLOCK", "1:1: DB99999: the"),
         ("TYPE \"A\"\nSTRUCT\na : Int;\nEND_STRUCT;\nEND_TYPE", "1:1: there are only types here"),

@@ -281,6 +281,34 @@ def test_an_unclean_stop_is_told_when_a_table_comes_back(line: Line) -> None:
     assert (loss.first_ns, loss.last_ns) == (second + 1, 5 * second - 1)
 
 
+def test_a_kill_before_the_first_row_of_a_table_was_stored_is_told_though_others_had_rows(
+    line: Line,
+) -> None:
+    with hf.faults(hf.STORED) as server:
+        second = 1_000_000_000
+        columns = [Column("v", "i8")]
+        known, slow = (Table(n, "d", columns, interval_s=0.01) for n in ("known", "slow"))
+        writer = line.influx(server.url)
+        line.hub.publish(Row(known, second, (np.array([1]),)))
+        until(stored(writer, 1))
+        line.stop()
+        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
+        alive = line.folder / "spool" / "alive"
+        alive.write_text(str(second // 2))
+        os.utime(alive, ns=(0, second + 30_000_000))
+        line.hub = Hub()
+        line.influx(server.url)
+        line.hub.publish(Row(known, 5 * second, (np.array([1]),)))
+        for time_ns in (6 * second, 7 * second):
+            line.hub.publish(Row(slow, time_ns, (np.array([1]),)))
+        until(lambda: len(line.losses) == 2)
+        line.stop()
+    told = {loss.table: (loss.first_ns, loss.last_ns, loss.rows) for loss in line.losses}
+    assert told["slow"] == (second // 2 + 1, 6 * second - 1, 53)
+    assert told["known"] == (second + 1, 5 * second - 1, 3)
+    assert len(line.losses) == 2, "each once"
+
+
 def test_of_rows_that_come_now_and_then_a_kill_costs_what_came_last_and_no_hours(
     line: Line,
 ) -> None:
