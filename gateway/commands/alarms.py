@@ -48,7 +48,7 @@ _COLOURS: dict[str, Colour] = {
 
 alarms = typer.Typer(
     name="alarms",
-    help="List, acknowledge or shelve alarms; their history; try rules and notifiers.",
+    help="List, acknowledge and shelve alarms; try rules.",
     rich_markup_mode=None,
 )
 
