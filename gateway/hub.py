@@ -153,12 +153,13 @@ class Subscription:
         self._first += popped - len(spared)
 
     def _note_lost(self, first: int, end: int) -> None:
-        if self._lost and self._lost[-1][1] >= first:
-            first = self._lost.pop()[0]
+        if self._lost and self._lost[-1][0] <= first <= self._lost[-1][1]:
+            last_first, last_end = self._lost.pop()
+            first, end = last_first, max(last_end, end)
         self._lost.append((first, end))
         if len(self._lost) > LOST_KEPT:
-            (oldest, _), (_, second_end) = self._lost.popleft(), self._lost.popleft()
-            self._lost.appendleft((oldest, second_end))
+            one, two = self._lost.popleft(), self._lost.popleft()
+            self._lost.appendleft((min(one[0], two[0]), max(one[1], two[1])))
 
     def lost_of(self, first: int, end: int) -> bool:
         """Whether a row of these positions was given up before it was on disk."""

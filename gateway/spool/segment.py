@@ -64,7 +64,7 @@ class Segment:
         self.written = 0
         """Bytes put into it so far by this process."""
         self.batches = 0
-        """Batches not yet delivered; meaningless until ``surveyed``."""
+        """Batches not yet delivered; as the manifest has it until ``surveyed``."""
         self.rows = 0
         self.counts = Counts()
         """Rows not yet delivered, by table; from the manifest until ``surveyed``."""

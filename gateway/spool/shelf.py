@@ -103,7 +103,10 @@ class Shelf:
         contents = segment.manifest.contents()
         # carried on from segment to segment, so the newest manifest has all of them
         self.last.update(contents.last_ns)
-        segment.counts = Counts(s for e in contents.pending.values() for s in e.spans)
+        # what waits is told from the start, not only once the segment is surveyed
+        spans = [span for entry in contents.pending.values() for span in entry.spans]
+        segment.batches, segment.rows = len(contents.pending), sum(span.rows for span in spans)
+        segment.counts = Counts(spans)
 
     def store(self, batches: Sequence[Batch], new_number: Callable[[], int]) -> None:
         """Store batches in one transaction; they get their key and count as taken.

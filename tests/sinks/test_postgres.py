@@ -28,6 +28,7 @@ __all__ = ["plant", "server", "sink"]
 
 KINDS: tuple[Kind, ...] = ("f4", "f8", "i8", "u8", "b1", "str")
 NOW = time.time_ns()
+UNCERTAIN = Mark(Quality.UNCERTAIN, "clock")
 
 
 def every_kind() -> Table:
@@ -71,8 +72,8 @@ def test_what_is_not_good_keeps_its_reason(sink: PostgresSink, plant: Plant) -> 
         sink,
         row(table, NOW, 1.5, 2, "x"),
         Selected(Row(table, NOW + 1, (), {ALL: bad("timeout")})),
-        row(table, NOW + 2, 1.5, 2, "x", marks={1: bad("address"), ALL: Mark(Quality.UNCERTAIN, "clock")}),
-    )  # fmt: skip
+        row(table, NOW + 2, 1.5, 2, "x", marks={1: bad("address"), ALL: UNCERTAIN}),
+    )
     found = plant.ask("SELECT time_ns - %s, tag, text, quality, reason FROM history"
                       " ORDER BY time_ns, tag", NOW)  # fmt: skip
     assert found == [
@@ -111,7 +112,7 @@ ROWS = st.lists(
             st.integers(-1, 5),
             st.sampled_from([bad("x"), Mark(Quality.UNCERTAIN, "y")]),
             max_size=3,
-        ),  # fmt: skip
+        ),
         st.lists(st.booleans(), min_size=6, max_size=6),
     ),
     min_size=1,
@@ -182,8 +183,8 @@ def test_two_writers_of_the_same_rows_store_each_once(plant: Plant, tmp_path: Pa
         thread.start()
     for thread in threads:
         thread.join(30)
-    for sink in sinks:
-        sink.close()
+    for each in sinks:
+        each.close()
     assert not failures
     assert plant.one("SELECT count(*) FROM sample") == 10 * 20 * 50
     assert plant.one("SELECT count(*) FROM series") == 50

@@ -53,7 +53,9 @@ def own_server() -> Iterator[PostgresServer]:
 
 
 def copying(plant: Plant) -> bool:
-    found = plant.ask("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %%' AND state = 'active'")
+    found = plant.ask(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %%' AND state = 'active'"
+    )
     return bool(found)
 
 
@@ -196,9 +198,7 @@ def test_a_wrong_password_blocks_until_it_is_right(gateway: Gateway, plant: Plan
     assert stored(plant) == 200
 
 
-def test_a_schema_that_is_not_there_or_another_one(
-    server: PostgresServer, tmp_path: Path
-) -> None:
+def test_a_schema_that_is_not_there_or_another_one(server: PostgresServer, tmp_path: Path) -> None:
     plant = Plant(server, tmp_path)
     gateway = Gateway(plant, tmp_path)
     gateway.start()

@@ -58,6 +58,16 @@ def test_a_delivered_batch_is_not_sent_again_after_a_restart(bench: Bench) -> No
     assert bench.drain() == []
 
 
+def test_what_waits_is_told_as_soon_as_the_spool_is_open(bench: Bench) -> None:
+    for _ in range(3):
+        bench.put_away()
+    with bench.closing():
+        pass
+    status = bench.open().status()
+    assert (status["pending_batches"], status["pending_rows"]) == (3, 3)
+    assert status["backlog_since_s"] is not None
+
+
 def test_delivered_segments_leave_the_disk(bench: Bench) -> None:
     for _ in range(300):
         batch = bench.put()

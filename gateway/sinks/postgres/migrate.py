@@ -53,13 +53,11 @@ def upgrade(config: PostgresConfig, role: str, to: str = "head") -> None:
     whole steps.
     """
     with _connected(config) as db:
-        with _words():
-            db.execute(f"CREATE SCHEMA IF NOT EXISTS {config.schema_}")
+        db.execute(f"CREATE SCHEMA IF NOT EXISTS {config.schema_}")
         _run(config, db, "upgrade", to)
         if version_of(db) == head():
-            with _words():
-                _policies(config, db)
-                _grant(config, db, role)
+            _policies(config, db)
+            _grant(config, db, role)
 
 
 def downgrade(config: PostgresConfig, to: str) -> None:
@@ -84,8 +82,9 @@ def missing(config: PostgresConfig) -> list[str]:
 def _connected(config: PostgresConfig) -> Iterator[Connection]:
     db = connect(config, "gateway db")
     try:
-        db.execute("SET statement_timeout TO 0")
-        yield db
+        with _words():
+            db.execute("SET statement_timeout TO 0")
+            yield db
     finally:
         db.close()
 

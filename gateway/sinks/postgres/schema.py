@@ -27,7 +27,9 @@ def version_of(db: Connection) -> str | None:
 
 def missing_tables(db: Connection) -> list[str]:
     """Tables that somebody has dropped."""
-    rows = db.execute("SELECT t FROM unnest(%s) AS t WHERE to_regclass(t) IS NULL", (list(TABLES),))
+    rows = db.execute(
+        "SELECT t FROM unnest(%s::text[]) AS t WHERE to_regclass(t) IS NULL", (list(TABLES),)
+    )
     return [str(name) for (name,) in rows]
 
 

@@ -1,8 +1,8 @@
 """What others show of a gateway that they are not: its status and alarms, kept in Redis.
 
 ``status:{gateway}`` is the status document and expires soon after a gateway is gone.
-``alarm:{gateway}`` is a hash of the alarms that are not normal, and ``alarms:{gateway}`` the channel
-of transitions. Whoever hears one finds it in the hash already, apart from what came after it.
+``alarm:{gateway}`` is a hash of the alarms that are not normal, and ``alarms:{gateway}`` the
+channel of transitions. Whoever hears one finds it in the hash already.
 """
 
 from __future__ import annotations
