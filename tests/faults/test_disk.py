@@ -96,7 +96,11 @@ ERRORS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.timeout(size(150, 900))
+STALLED = 20
+"""Polls skipped: a sync of 1.5 s that held up the two machines would cost 60; others are busy."""
+
+
+@pytest.mark.timeout(size(200, 900))
 def test_disk_errors(proof: Proof) -> None:
     """Disk errors (a FUSE file system)."""
     disk = disks.Failing(proof.folder)
@@ -114,14 +118,14 @@ def test_disk_errors(proof: Proof) -> None:
             rig.settled(90, "history")
         status = rig.told()
         missed = sum(g["missed"] for d in status["devices"].values() for g in d["groups"])
-        assert missed <= 4, f"{name}: sampling was stalled: {missed} polls skipped"
+        assert missed <= STALLED, f"{name}: sampling was stalled: {missed} polls skipped"
     rig.stop()
     verdicts = [rig.verdict(), rig.verdict("history")]
     for name in ERRORS:
         proof.holds(size(1, 20), "times", *verdicts, case=name)
 
 
-@pytest.mark.timeout(size(120, 3600))
+@pytest.mark.timeout(size(240, 3600))
 def test_power_cut(proof: Proof) -> None:
     """Power cut (ext4 on a loop file, FS_IOC_SHUTDOWN): what was not synced is gone."""
     cuts = size(12, 200)

@@ -63,9 +63,16 @@ Answer = Iterable[tuple[float, bytes]]
 
 
 class FaultyPeer:
-    """Serves on ``port`` until closed; ``asked`` are the requests that came, in order."""
+    """Serves on ``port`` until closed; ``asked`` are the requests that came, in order.
 
-    def __init__(self, behave: Callable[[Asked], Answer], *, rtu: bool = False) -> None:
+    ``in_order``: as a slow unit does, no answer overtakes an earlier one, however busy this is.
+    """
+
+    def __init__(
+        self, behave: Callable[[Asked], Answer], *, rtu: bool = False, in_order: bool = False
+    ) -> None:
+        self._in_order = in_order
+        self._latest_s = 0.0
         self.asked: list[Asked] = []
         self.connections = 0
         self._behave = behave
@@ -145,5 +152,8 @@ class FaultyPeer:
             )
             self.asked.append(asked)
             for delay_s, data in self._behave(asked):
-                due = (time.monotonic() + delay_s, next(self._order), data)
+                at_s = time.monotonic() + delay_s
+                if self._in_order:
+                    at_s = self._latest_s = max(at_s, self._latest_s)
+                due = (at_s, next(self._order), data)
                 heapq.heappush(self._due, due)
