@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VIEWS = {
     "overview": ("td.value", r"^\d"),
     "device/press_1": (".legend b", r"\d kN"),
-    "vibration/pump_1/drive_end": (".card b", r"^\d"),
+    "vibration/pump_1/drive_end": ("dl.facts dd", "rpm"),  # with the spectra
     "alarms": ("td", "unacknowledged|acknowledged"),
     "alarms/history": ("td", "unacknowledged"),
     "alarms/rules": ("td", "level"),

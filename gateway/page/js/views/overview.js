@@ -146,12 +146,12 @@ function deviceSheet(signal) {
       setMark(cells.mark, status.state);
       setText(cells.since, duration(Math.floor(status.since_s)));
       setText(cells.late, status.lateness_ms ? `${status.lateness_ms.p99.toFixed(1)} ms` : "–");
-      setText(cells.tags, status.tags_bad ? `${status.tags_bad} of ${count} bad` : String(count));
+      setText(cells.tags, status.tags_bad ? `${status.tags_bad}/${count} bad` : String(count));
       const shown = bad.slice(0, MOST_REASONS).map((value) => `${value.tag}: ${value.reason ?? "BAD"}`);
       if (bad.length > MOST_REASONS) shown.push(`and ${bad.length - MOST_REASONS} more`);
       setText(
         cells.reasons,
-        status.reason || (status.tags_bad ? shown.join(", ") || `${status.tags_bad} tags are bad` : ""),
+        status.reason || (status.tags_bad ? shown.join(", ") || `${status.tags_bad} of ${count} tags bad` : ""),
       );
     }
   };
