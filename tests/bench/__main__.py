@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import alarms, delivery, footprint, live, loads, read_path, vibration
+from tests.bench import alarms, delivery, fleet_sinks, footprint, live, loads, read_path, vibration
 from tests.bench.measure import machine
 
 TABLES = {
@@ -14,6 +14,7 @@ TABLES = {
     "delivery": delivery.table,
     "vibration": vibration.table,
     "live": live.table,
+    "fleet_sinks": fleet_sinks.table,
     "alarms": alarms.table,
     "footprint": footprint.table,
 }
