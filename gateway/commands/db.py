@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 db = typer.Typer(
     name="db",
-    help="Bring the tables of PostgreSQL sinks up, down, or check them.",
+    help="Make, check and change the tables of PostgreSQL sinks.",
     no_args_is_help=True,
 )
 

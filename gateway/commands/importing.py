@@ -47,13 +47,16 @@ def import_files(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="MAP.yaml", help="Write there, not to stdout."),
+        typer.Option(
+            "--output", "-o", metavar="MAP.yaml", readable=False, help="Write there, not to stdout."
+        ),
     ] = None,
 ) -> None:
-    """Make a device map from exports of TIA Portal or STEP 7, or from a Modbus register list.
+    """Make a device map from a TIA Portal export or register list.
 
-    Sources of data blocks and types (.db, .udt, .scl, .awl), tag tables (XML, CSV, .sdf), register
-    lists (CSV). What cannot be read is listed with its line, never guessed.
+    From TIA Portal and STEP 7: sources of data blocks and types (.db, .udt, .scl, .awl), tag tables
+    (XML, CSV, .sdf). For Modbus: register lists (CSV). What cannot be read is listed with its line,
+    never guessed.
     """
     from gateway.importers.convert import Options, convert
 

@@ -6,6 +6,7 @@ import re
 
 from gateway.importers.cells import Columns, Row
 from gateway.importers.declared import Symbol, SymbolTable
+from gateway.importers.symbols import is_s7_address
 
 SYNONYMS: dict[str, frozenset[str]] = {
     "name": frozenset({"name", "tag", "tag name", "symbol", "variable", "bezeichnung"}),
@@ -18,19 +19,14 @@ SYNONYMS: dict[str, frozenset[str]] = {
 }
 LOGICAL = frozenset({"logical address", "logische adresse"})
 
-_SDF = re.compile(r'\s*"[^"\n]*","[^"\n]*","[^"\n]*","[^"\n]*"\s*$')
+_SDF = re.compile(r'\s*"[^"\n]*","([^"\n]*)","[^"\n]*","[^"\n]*"')
 
 
 def is_sdf(text: str) -> bool:
-    """Whether the first lines are those of a symbol table: four quoted fields and no header."""
+    """Whether the first lines are those of a symbol table: quoted, no header, addresses second."""
     lines = [line for line in text[:4000].split("\n") if line.strip()][:5]
-    if len(text) > 4000 and len(lines) < 5:
-        return False
-    return (
-        bool(lines)
-        and all(_SDF.match(line) for line in lines)
-        and "address" not in lines[0].lower()
-    )
+    found = [_SDF.match(line) for line in lines]
+    return bool(found) and all(each and is_s7_address(each[1]) for each in found)
 
 
 def read_sdf(rows: list[Row], name: str) -> SymbolTable:

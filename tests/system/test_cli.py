@@ -22,6 +22,7 @@ from tests.system.cli_kit import PRESS, called, environment, gateway, objects, p
 COMMANDS = [
     *("run", "check", "plan", "read", "probe", "status", "tail", "sim", "drivers", "schema"),
     *("reload", "spectrum", "capture", "features", "losses", "dead-letters"),
+    *("init", "doctor", "import", "top", "sign-in", "alarms", "token"),
 ]
 
 

@@ -265,6 +265,19 @@ def test_a_quoted_cell_may_hold_anything(tmp_path: Path) -> None:
     assert fault.startswith("2:7: this quotation mark is not closed")
 
 
+def test_a_symbol_table_is_known_by_its_addresses_whatever_it_is_called(tmp_path: Path) -> None:
+    table = '"a","MW    20","INT","[bar]"\r\n"b","%M0.1","Bool","True","False","","speaks",""\r\n'
+    made = imported(tmp_path, "t.txt", table)
+    assert [(t.where, t.comment) for t in made.made.groups[0].tags] == [
+        ("MW20", "[bar]"),
+        ("M0.1", "speaks"),
+    ]
+    quoted = '"Logische Adresse","Name","Datentyp","Kommentar"\n"%MW2","a","Int",""\n'
+    assert tags(imported(tmp_path, "u.csv", quoted)) == {"a": "MW2 int"}
+    registers = '"Register","Name","Typ","Funktion"\n"0","a","int16","3"\n'
+    assert tags(imported(tmp_path, "v.csv", registers)) == {"a": "holding:0 int16"}
+
+
 def test_a_table_without_a_known_header_says_what_it_has(tmp_path: Path) -> None:
     (fault,) = refusals(tmp_path, "t.csv", "Was;Wo\na;b\n")
     assert fault.startswith("1:1: no header with the columns name, address and type")

@@ -1,0 +1,1 @@
+"""`gateway doctor`: what is looked at, each with what to do where it is not well."""
