@@ -202,6 +202,8 @@ def _stop(runtime: Runtime, reloader: Reloader) -> None:
         reloader.stopped = True
     budget_s = runtime.plant.writer.shutdown_s
     deadline = time.monotonic() + budget_s
+    if runtime.intake is not None:
+        runtime.intake.close()  # what was taken is still stored, and acknowledged
     workers = runtime.workers.values()
     for worker in workers:
         worker.request_stop()

@@ -32,7 +32,7 @@ STOP_S = 5.0
 NOTIFIERS_S = 2.0
 """Longest wait for messages that are under way, where a notifier is changed."""
 
-KEPT = ("api",)
+KEPT = ("api", "ingest")
 """Settings that need a restart of the process; all others are applied without them."""
 
 MAX_TOLD_ALARMS = 50
@@ -123,7 +123,7 @@ class Reloader:
         }
         kept = {k: v for k, v in old.fingerprints.get("settings", {}).items() if k in KEPT}
         new.fingerprints["settings"] |= kept
-        new.api, new.state_dir = old.api, old.state_dir
+        new.api, new.ingest, new.state_dir = old.api, old.ingest, old.state_dir
         stale, fresh = _units(old, new, renewed)
         for name in stale:
             self._end_worker(runtime.workers.pop(name))
@@ -138,6 +138,7 @@ class Reloader:
         self._exchange_sinks(made, changes)
         runtime.notifiers.exchange(new.notify, NOTIFIERS_S)
         new.alarms.bind(_tables_of(new))
+        runtime.alarms.disable(runtime.disabled())
         runtime.alarms.update(new.alarms)
         for bus in new.buses:
             if bus.name in fresh:

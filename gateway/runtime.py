@@ -25,6 +25,7 @@ from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.events import EventLog
 from gateway.health import Heartbeats, clock_synchronised
 from gateway.hub import Dropped, Hub, Subscription
+from gateway.ingest.intake import Intake
 from gateway.latest import Latest
 from gateway.losses import Loss, LossLedger, Told, loss_of
 from gateway.model import Mark, Quality, Row, marked
@@ -72,6 +73,12 @@ class Runtime:
             sink = find_sink(config.type)(name, config, plant.state_dir)
             self.sinks[name] = sink
             self.writers[name] = self._writer(name, sink, self._subscription(name))
+        self.intake: Intake | None = None
+        if plant.ingest.is_on:
+            self.intake = Intake(
+                self.hub, plant.name, plant.ingest, lambda n: n in self.plant.devices,
+                self._clock_mark,
+            )  # fmt: skip
         self.aggregator = Aggregator(plant.aggregates, self.hub.publish)
         self.hub.attach(self.aggregator)
         self.streams = Streams(plant.streams, self.hub, self._clock_mark)
@@ -194,6 +201,7 @@ class Runtime:
 
     def start_alarms(self) -> None:
         """Read what was kept of alarms, judge them from now on, and tell who is to be told."""
+        self.alarms.disable(self.disabled())
         self.alarms.start()
         self.notifiers.start()
         for sink in self.sinks.values():
@@ -251,7 +259,18 @@ class Runtime:
         if worker is None or not self.plant.devices[name].config.enabled:
             raise GatewayError(f"device '{name}' is disabled in the configuration")
         known = self.plant.devices
-        self.switches.switch(worker, name, enabled, who, why, known=known, within_s=TURN_S)
+        if not enabled:  # before its values are BAD and its rows end
+            self.alarms.disable(self.disabled() | {name})
+        try:
+            self.switches.switch(worker, name, enabled, who, why, known=known, within_s=TURN_S)
+        finally:
+            self.alarms.disable(self.disabled())
+
+    def disabled(self) -> frozenset[str]:
+        """Devices that are not asked: by the configuration, or switched off by somebody."""
+        devices = self.plant.devices
+        off = {name for name, device in devices.items() if not device.config.enabled}
+        return self.switches.names() | off
 
     def _worker_of(self, name: str) -> Worker | None:
         workers = list(self.workers.values())

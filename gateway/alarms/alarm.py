@@ -45,6 +45,8 @@ class Alarm:
     shelved_for_s: float = 0.0
     shelf_end_s: float | None = None
     capture: str | None = None
+    is_off: bool = False
+    """All that it looks at is of devices that are disabled: it is not judged, by design."""
     is_faulty: bool = False
     """Its rule failed, which is a bug and was logged."""
     scheduled_s: float | None = None
@@ -65,6 +67,8 @@ class Alarm:
     def judge(self, view: Newest) -> bool:
         """Judge by what is known now; whether its state, or what lies beneath it, changed."""
         rule, machine = self.rule, self.machine
+        if self.is_off:
+            return self._suppress("its device is disabled")
         view.max_age_s = rule.max_age_s
         if rule.guard is not None:
             is_open = rule.guard.open(view)
@@ -102,13 +106,13 @@ class Alarm:
             machine.cleared()
         return True
 
-    def _suppress(self) -> bool:
+    def _suppress(self, why: str = "suppressed") -> bool:
         machine = self.machine
         if machine.suppressed:
             return False
         machine.suppress(True)
         self._pending_s = None
-        self.verdict = Verdict(None, why="suppressed")
+        self.verdict = Verdict(None, why=why)
         if not isinstance(self.memory, Learned):  # a window must not reach over the pause
             self.memory = self.rule.condition.begin()
         return True

@@ -67,6 +67,7 @@ class Board:
         self.faults = 0
         """Rules that failed, which is a bug."""
         self.flood: Flood | None = None
+        self._disabled: frozenset[str] = frozenset()
         self._observer = observer
         self._view = Newest()
         self._of_table: dict[Table, tuple[tuple[Alarm, bool], ...]] = {}
@@ -110,7 +111,23 @@ class Board:
             self._remove_saved(id_, kept, now)
         self._index()
         for alarm in self.alarms.values():
+            alarm.is_off = self._is_off(alarm)
             self._judge(alarm)
+
+    def disable(self, devices: frozenset[str], now: Now) -> None:
+        """These devices, and no others, are not asked: what looks only at them is suppressed."""
+        self._disabled = devices
+        self._set(now, now.ns)
+        for alarm in self.alarms.values():
+            is_off = self._is_off(alarm)
+            if is_off is not alarm.is_off:
+                alarm.is_off = is_off
+                self._judge(alarm)
+
+    def _is_off(self, alarm: Alarm) -> bool:
+        """One that looks at other machines, too, must not be silent because one is off."""
+        tags = alarm.rule.condition.tags
+        return bool(tags) and all(tag.table.device in self._disabled for tag in tags)
 
     def _restore(self, alarm: Alarm, kept: Mapping[str, Any], now: Now) -> bool:
         """As it was; whether its rule is another one now."""
@@ -269,7 +286,7 @@ class Board:
             log.exception("a rule failed and is not judged", extra={"alarm": alarm.rule.id})
             return
         if changed:
-            self._changed(alarm)
+            self._changed(alarm, why="its device is disabled" if alarm.is_off else "")
         self._schedule(alarm)
 
     def _schedule(self, alarm: Alarm) -> None:

@@ -188,7 +188,8 @@ class Bad(Plain):
         """BAD, or not. That a value is old, or that there is none yet, is not judged here."""
         reading = view.read(self.tag)
         if reading.value is None:
-            known = reading.reason not in ("no_data", "stale")
+            # a device that was off until now did not fail: its next row decides
+            known = reading.reason not in ("no_data", "stale", "disabled")
             return Verdict(True if known else None, why=reading.reason)
         value = numeric(reading)
         return Verdict(self.uncertain and bool(reading.reason), value, why=reading.reason)

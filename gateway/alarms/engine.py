@@ -110,6 +110,12 @@ class Engine:
             self._captures.configure(plan.captures)
             self._update()
 
+    def disable(self, devices: frozenset[str]) -> None:
+        """These devices are not asked, by somebody's will: their silence is no alarm."""
+        with self._lock:
+            self._board.disable(devices, _now())
+            self._inbox.wake()
+
     def _update(self, saved: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._rows.update(self._plan)
         self._board.update(self._plan, _now(), saved)

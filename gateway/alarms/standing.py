@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.alarms.alarm import Alarm
-from gateway.alarms.model import ORDER, State
+from gateway.alarms.model import ORDER, Severity, State
 
 STANDING = frozenset({State.UNACKNOWLEDGED, State.ACKNOWLEDGED, State.RETURNED, State.LATCHED})
 """States of an alarm that is not over; the first of its device is the first-out."""
@@ -19,6 +19,9 @@ class Standing:
     def __init__(self) -> None:
         self._alarms: dict[str, Alarm] = {}
         self._of_device: defaultdict[str, set[Alarm]] = defaultdict(set)
+        self._counted: dict[str, tuple[State, Severity]] = {}
+        self._in: Counter[State | Severity] = Counter()
+        """Alarms by state, and those whose condition holds by severity."""
 
     def note(self, alarm: Alarm) -> None:
         """Its state changed."""
@@ -27,12 +30,20 @@ class Standing:
             self._alarms.pop(id_, None)
         else:
             self._alarms[id_] = alarm
+        self._count(id_, alarm)
         if alarm.state in STANDING:
             self._of_device[device].add(alarm)
         elif alarm in self._of_device.get(device, ()):
             self._of_device[device].discard(alarm)
             if not self._of_device[device]:
                 del self._of_device[device]
+
+    def _count(self, id_: str, alarm: Alarm) -> None:
+        if (before := self._counted.pop(id_, None)) is not None:
+            self._in.subtract(_places(*before))
+        if alarm.state is not State.NORMAL:
+            self._counted[id_] = now = (alarm.state, alarm.rule.severity)
+            self._in.update(_places(*now))
 
     def is_first(self, alarm: Alarm) -> bool:
         """Whether an alarm that is raised now is the first one of its device."""
@@ -47,17 +58,16 @@ class Standing:
 
     def counts(self) -> dict[str, Any]:
         """In the shape of `alarmschemas.AlarmStatus`; `active` are those whose condition holds."""
-        active = {severity.value: 0 for severity in reversed(ORDER)}
-        of_state = dict.fromkeys(State, 0)
-        for alarm in list(self._alarms.values()):
-            document = alarm.document
-            of_state[document["state"]] += 1
-            if document["state"] in (State.UNACKNOWLEDGED, State.ACKNOWLEDGED):
-                active[document["severity"]] += 1
+        found = self._in
         unseen = (State.UNACKNOWLEDGED, State.RETURNED, State.LATCHED)
         return {
-            "active": active,
-            "unacknowledged": sum(of_state[state] for state in unseen),
-            "shelved": of_state[State.SHELVED],
-            "suppressed": of_state[State.SUPPRESSED],
+            "active": {severity.value: found[severity] for severity in reversed(ORDER)},
+            "unacknowledged": sum(found[state] for state in unseen),
+            "shelved": found[State.SHELVED],
+            "suppressed": found[State.SUPPRESSED],
         }
+
+
+def _places(state: State, severity: Severity) -> tuple[State | Severity, ...]:
+    active = state in (State.UNACKNOWLEDGED, State.ACKNOWLEDGED)
+    return (state, severity) if active else (state,)

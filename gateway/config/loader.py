@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ from gateway.config.notifiers import load_notifiers
 from gateway.config.plant import FileConfig, Plant
 from gateway.config.validation import name_fault, outline, repair
 from gateway.errors import ConfigError, GatewayError
+from gateway.ingest.settings import GrpcConfig, IngestConfig
 from gateway.sinks import SinkConfig, find_sink, installed_sinks
 from gateway.yamlfile import read_yaml
 from gateway.yamlfile.document import Section, printable, shown, tidy
@@ -58,6 +60,7 @@ class _Loader(Collector):
             self.fault(("gateway", "name"), wrong)
         labels = check_labels(self, ("gateway", "labels"))
         api = self._api()
+        ingest = self._ingest(api)
         sinks = {n: self._sink(n, section) for n, section in self.entries(("sinks",))}
         notify = load_notifiers(self, self._folder)
         named = self.section(("notify",)) or Section(1, 1)
@@ -80,6 +83,7 @@ class _Loader(Collector):
             api=api,
             writer=file.writer,
             spool=file.spool,
+            ingest=ingest,
             sinks={n: sink for n, sink in sinks.items() if sink is not None},
             buses=devices.plan(),
             devices=devices.devices,
@@ -139,6 +143,28 @@ class _Loader(Collector):
             except GatewayError as error:
                 self.fault(("api", "tls"), str(error))
         return api.model_copy(update={"tls": tls})
+
+    def _ingest(self, api: ApiConfig) -> IngestConfig:
+        section = self.section(("ingest",))
+        usable = None if section is None else repair(IngestConfig, section)
+        if usable is None or usable.grpc is None:
+            return usable or IngestConfig.model_validate({})
+        return usable.model_copy(update={"grpc": self._grpc(usable.grpc, api)})
+
+    def _grpc(self, grpc: GrpcConfig, api: ApiConfig) -> GrpcConfig:
+        path = ("ingest", "grpc")
+        if importlib.util.find_spec("grpc") is None:
+            self.fault(path, "needs: pip install 'edge-gateway[ingest]' (missing: grpc)", key=True)
+        has_ca = grpc.tls is not None and grpc.tls.client_ca_file is not None
+        if not has_ca and api.tokens_file is None:
+            message = "nobody could send: expected api.tokens_file, or tls.client_ca_file here"
+            self.fault(path, message, key=True)
+        if grpc.tls is None:
+            return grpc
+        tls, faults = with_files(grpc.tls, self._folder)
+        for key, message in faults:
+            self.fault((*path, "tls", key), message)
+        return grpc.model_copy(update={"tls": tls})
 
     def _sink(self, name: str, section: Section) -> SinkConfig | None:
         path = ("sinks", name)

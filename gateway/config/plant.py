@@ -18,6 +18,7 @@ from gateway.analysis.plan import StreamPlan
 from gateway.api.settings import ApiConfig
 from gateway.config.fingerprints import Fingerprints
 from gateway.driver import BusConfig, DeviceConfig, Driver, Settings
+from gateway.ingest.settings import IngestConfig
 from gateway.sinks import SinkConfig
 from gateway.spool import SpoolConfig
 from gateway.writer import WriterConfig
@@ -57,6 +58,10 @@ class FileConfig(Settings):
         default_factory=partial(SpoolConfig.model_validate, {}),
         description="Bounds of what waits for each sink.",
     )
+    ingest: IngestConfig = Field(
+        default_factory=partial(IngestConfig.model_validate, {}),
+        description="Rows from other programs.",
+    )
     sinks: dict[str, SinkConfig] = Field(description="Where the data goes, by name.")
     buses: dict[str, BusConfig] = Field(
         default_factory=dict, description="Connections that several devices share, by name."
@@ -93,6 +98,7 @@ class Plant:
     writer: WriterConfig
     spool: SpoolConfig
     sinks: dict[str, SinkConfig]
+    ingest: IngestConfig = field(default_factory=partial(IngestConfig.model_validate, {}))
     buses: list[BusPlan] = field(default_factory=list)
     devices: dict[str, Driver] = field(default_factory=dict)
     """All devices, those that are not enabled too."""
@@ -125,6 +131,7 @@ class Plant:
             "api": plain(self.api),
             "writer": plain(self.writer),
             "spool": plain(self.spool),
+            "ingest": plain(self.ingest),
             "sinks": {name: plain(sink) for name, sink in self.sinks.items()},
             "devices": {name: plain(driver.config) for name, driver in self.devices.items()},
             "notify": {name: plain(config) for name, config in self.notify.items()},
