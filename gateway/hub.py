@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from gateway.errors import GatewayError
-
 from gateway.latest import Latest
 from gateway.model import OWN_TABLES, Row, Table
 

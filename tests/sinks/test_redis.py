@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,8 @@ from gateway.sinks.redis.trim import trim
 from gateway.wire import decode_batch
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.rediskit import T0, Chain, in_stream, rows_of, selected, table_of
-from tests.support import until
+from tests.support import free_port, until
+from tests.unit.notifykit import make_certificates
 
 pytestmark = pytest.mark.servers
 
@@ -279,6 +283,82 @@ def test_a_key_that_is_no_stream_costs_only_its_own_rows_and_they_can_be_sent_ag
     until(lambda: box.count == 0, what="the letters to be stored")
     chain.stop()
     assert [r.time_ns for r in in_stream(looker, "r:b")] == [T0 + i for i in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), "read only replica"),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), "NOREPLICAS"),
+    ],
+)
+def test_a_redis_that_takes_nothing_now_is_tried_again(
+    peer: RedisPeer, looker: Any, tmp_path: Path, setting: tuple[str, ...], words: str
+) -> None:
+    looker.execute_command(*setting)
+    for pattern in ("readings:{gateway}", "r:{device}"):
+        with sink_of(peer, tmp_path, stream=pattern) as sink:
+            with pytest.raises(SinkUnavailable, match=words) as raised:
+                send(sink, *rows_of(table_of("a"), 1), *rows_of(table_of("b"), 1))
+            assert not raised.value.operator
+    looker.execute_command("REPLICAOF", "NO", "ONE")
+    looker.config_set("min-replicas-to-write", 0)
+    with sink_of(peer, tmp_path) as sink:
+        send(sink, *rows_of(table_of(), 1))
+    assert len(in_stream(looker)) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", "127.0.0.1"),
+        (b"+OK\r\n", "not that of XADD"),
+        (b"-MOVED 3999 127.0.0.1:6381\r\n", "is one of a Redis Cluster"),
+        (b"-ERR unknown command 'XADD'\r\n", "unknown command"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "loading the dataset"),
+        (b"$-5\r\nxx", "127.0.0.1"),
+    ],
+)
+def test_whoever_else_answers_nothing_counts_as_stored(
+    tmp_path: Path, answer: bytes, words: str
+) -> None:
+    def speak(sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            while asked := sock.recv(65_536):
+                sock.sendall(answer * len(re.findall(rb"(?:^|\r\n)\*\d+\r\n", asked)))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                speak(listener.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        keys = {"type": "redis", "host": "127.0.0.1", "port": listener.getsockname()[1]}
+        sink = RedisSink("fleet", RedisConfig.model_validate({**keys, "timeout_s": 1.0}), tmp_path)
+        try:
+            with pytest.raises(SinkUnavailable, match=words):
+                send(sink, *rows_of(table_of(), 1))
+        finally:
+            sink.close()
+            thread.join(10)
+
+
+def test_tls_is_verified(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path / "tls")
+    port = free_port()
+    lines = ("--port", "0", "--tls-port", str(port), "--tls-auth-clients", "no", "--tls-cert-file",
+             str(files.cert), "--tls-key-file", str(files.key), "--tls-ca-cert-file",
+             str(files.ca))  # fmt: skip
+    with redis_server(tmp_path / "redis", *lines, port=port) as peer:
+        with sink_of(peer, tmp_path, tls=True, ca_file=files.ca) as sink:
+            send(sink, *rows_of(table_of(), 500))
+        for other, words in ((files.other_ca, "certificate"), (tmp_path / "none", "certificates")):
+            with sink_of(peer, tmp_path, tls=True, ca_file=other) as sink:
+                with pytest.raises(SinkUnavailable, match=words) as raised:
+                    send(sink, *rows_of(table_of(), 1))
+                assert raised.value.operator
 
 
 def test_what_is_no_payload_of_ours_is_rejected(peer: RedisPeer, tmp_path: Path) -> None:

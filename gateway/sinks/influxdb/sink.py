@@ -5,10 +5,8 @@ from __future__ import annotations
 import http.client
 import logging
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import urllib3
@@ -24,27 +22,13 @@ from gateway.sinks.influxdb.narrow import NarrowEncoder
 from gateway.sinks.influxdb.refusals import NO_VERDICT, Refusals, read
 from gateway.sinks.influxdb.wide import LineEncoder
 from gateway.sinks.influxdb.writeapi import WriteApi
+from gateway.sinks.packing import compress
 from gateway.sinks.payload import Described, plain_body
-
-igzip: ModuleType | None
-try:
-    from isal import igzip
-except ImportError:
-    igzip = None
 
 log = logging.getLogger(__name__)
 
 GZIP = "lp+gzip"
 PLAIN = "lp"
-
-
-def compress(text: bytes) -> bytes:
-    """As gzip, level 1: by ISA-L where there is one (a third of zlib's time, and smaller)."""
-    if igzip is not None:
-        packed: bytes = igzip.compress(text, 1, mtime=0)
-        return packed
-    packer = zlib.compressobj(1, wbits=31)
-    return packer.compress(text) + packer.flush()
 
 
 class InfluxConfig(SinkConfig):

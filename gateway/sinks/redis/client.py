@@ -16,12 +16,18 @@ import redis
 from pydantic import Field, model_validator
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     NoPermissionError,
     OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
@@ -38,10 +44,11 @@ Command: TypeAlias = Sequence[Argument]
 
 MAX_WORDS = 300
 
-_LATER = ("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY",
-          "TRYAGAIN")  # fmt: skip
-"""First words of answers of a Redis that does not take anything now, whatever it is."""
-_OF_A_PERSON = ("DENIED", "NOAUTH", "NOPERM", "WRONGPASS")
+_TAKES_NOTHING = (BusyLoadingError, ClusterDownError, ReadOnlyError, TryAgainError)
+_LATER = ("BUSY", "MISCONF", "NOREPLICAS")
+"""First words of answers of a Redis that does not take anything now, which have no class."""
+_REFUSES_US = (AuthenticationError, AuthorizationError, NoPermissionError)
+_OF_A_PERSON = ("DENIED",)
 _OF_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
 
@@ -103,6 +110,7 @@ class RedisClient:
         self._name = re.sub(r"[^!-~]", "_", name)
         self._redis: redis.Redis | None = None
         self._closed = False
+        self._is_stale = False
 
     def call(self, *command: Argument) -> Any:
         """Run one command."""
@@ -150,6 +158,9 @@ class RedisClient:
     def _connected(self) -> redis.Redis:
         if self._closed:
             raise SinkUnavailable("closed")
+        if self._is_stale:
+            self._is_stale = False
+            self.drop()
         if self._redis is None:
             server = self._server
             secret = read_secret("password", server.password_file, server.password_credential)
@@ -195,18 +206,20 @@ class RedisClient:
             raise self._unavailable(error) from error
 
     def _judged(self, error: Exception) -> GatewayError:
-        """What a refused command means: not now, or no."""
+        """What a refused command means: not now, a matter for a person, or no."""
         words = said(error)
         code = words.partition(" ")[0]
-        if isinstance(error, OutOfMemoryError) or code == "OOM":
+        text = f"{self.where}: {words}"
+        if isinstance(error, OutOfMemoryError):
             return SinkUnavailable(f"{self.where}: Redis is full: {words}")
-        if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
-            return SinkUnavailable(f"{self.where}: {words}", operator=True)
-        if code in _OF_A_PERSON or words.startswith("unknown command"):
-            return SinkUnavailable(f"{self.where}: {words}", operator=True)
-        if code in _LATER or not isinstance(error, ResponseError):
-            return SinkUnavailable(f"{self.where}: {words}")
-        return Refusal(words)
+        if isinstance(error, (AskError, ClusterCrossSlotError)):  # a MovedError is an AskError
+            return SinkUnavailable(f"{self.where}: is one of a Redis Cluster", operator=True)
+        if isinstance(error, _REFUSES_US) or code in _OF_A_PERSON or "unknown command" in words:
+            return SinkUnavailable(text, operator=True)
+        if isinstance(error, _TAKES_NOTHING) or code in _LATER:
+            self._is_stale = True  # another one may have become master under the same name
+            return SinkUnavailable(text)
+        return Refusal(words) if isinstance(error, ResponseError) else SinkUnavailable(text)
 
     def _unavailable(self, error: Exception) -> GatewayError:
         if self._closed:

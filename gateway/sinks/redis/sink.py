@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ MAX_STREAMS = 10_000
 """Streams that are looked at for trimming."""
 
 FORGET_S = 86_400.0
+_ID = re.compile(rb"\d+-\d+")
 
 
 class RedisConfig(SinkConfig, RedisServer):
@@ -217,6 +219,9 @@ class RedisSink(RemoteSink):
                     f"stream {entries[0].stream}: {error}", operator=True
                 ) from error
             raise
+        if not all(isinstance(a, bytes) and _ID.fullmatch(a) for a in answers):
+            # something between us and Redis answered: nobody said that the rows are stored
+            raise SinkUnavailable(f"{self._client.where}: the answer is not that of XADD")
         now = time.monotonic()
         self._entries_added += len(entries)
         for entry in entries:
