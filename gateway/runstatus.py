@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.config import Plant
 from gateway.device import DeviceState, count_bad
 from gateway.health import Heartbeats, process_status
+from gateway.ingest.intake import Intake
 from gateway.latest import Latest
 from gateway.losses import LossLedger
 from gateway.model import OWN_TABLES
@@ -44,6 +45,7 @@ class Running(Protocol):
     writers: dict[str, Writer]
     sinks: dict[str, Sink]
     ledger: LossLedger
+    intake: Intake | None
     heartbeats: Heartbeats
 
     @property
@@ -89,6 +91,7 @@ def status_of(runtime: Running) -> dict[str, Any]:
         "alarms": runtime.alarms.status(),
         "notifiers": runtime.notifiers.status(),
         "losses": runtime.ledger.status(),
+        "ingest": runtime.intake.status() if runtime.intake else None,
         "clock": {"synchronised": runtime.clock_synchronised},
         "reload": runtime.reload_status() if runtime.reload_status else None,
     }

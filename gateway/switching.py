@@ -50,6 +50,14 @@ class Switches:
                     device.attempted = True
                     device.turn("disabled", _reason(about))
 
+    def names(self) -> frozenset[str]:
+        """The devices that are off; not kept waiting by one that is being switched."""
+        off = self._off
+        if off is None:
+            with self._lock:
+                off = self._read()
+        return frozenset(off)
+
     def switch(
         self,
         worker: Worker,

@@ -38,7 +38,7 @@ MAX_WHO_CHARS = 100
 class Caller(NamedTuple):
     """Who asks: the role, the name, by what it is known, and where it comes from."""
 
-    role: Literal["none", "viewer", "operator"]
+    role: Literal["none", "viewer", "operator", "ingest"]
     who: str
     via: Via
     peer: str
@@ -120,7 +120,7 @@ class Access:
             self._check_failures(key)
         fault = "a wrong token"
         token = None
-        if scheme.lower() != "bearer":
+        if scheme.lower() not in ("bearer", "token"):  # as clients of InfluxDB call it
             fault = "another authorization than by a token"
         elif self.tokens is None:
             fault = "a token, though the gateway has no api.tokens_file"

@@ -11,7 +11,7 @@ class SessionDocument(BaseModel):
     """Who asks, as the gateway sees it."""
 
     who: str = Field(description="Name of the token, or user of the socket; empty: nobody knows.")
-    role: Literal["none", "viewer", "operator"]
+    role: Literal["none", "viewer", "operator", "ingest"]
     via: Literal["socket", "token", "cookie", "loopback", "none"]
     expires_ns: int | None = Field(description="End of the session, ns since 1970; else null.")
 

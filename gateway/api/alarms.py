@@ -16,7 +16,7 @@ from starlette.responses import Response
 from gateway.alarms.model import NotAllowed, Transition, UnknownAlarm
 from gateway.api import alarmschemas
 from gateway.api.access import operator
-from gateway.api.answers import json_answer, only
+from gateway.api.answers import json_answer, list_answer, only
 from gateway.api.blocking import Blocking
 from gateway.api.bodies import body_of, described
 from gateway.api.problems import Problem, unknown
@@ -70,8 +70,7 @@ def _lists(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Err
     )
     async def alarms() -> Response:
         """Alarms that are not normal: the most severe first, then the oldest."""
-        active = list(view.alarms.active())
-        return json_answer({"alarms": active, "status": view.alarms.status()})
+        return await list_answer("alarms", view.alarms.active(), status=view.alarms.status())
 
     @router.get(
         "/v1/alarms/rules",
@@ -81,7 +80,8 @@ def _lists(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Err
     )
     async def rules() -> Response:
         """All alarms: the rule in words, its limits as they are now, and how it stands."""
-        return json_answer({"rules": list(view.alarms.rules())})
+        found = await _told(blocking.heavy("the list of rules", view.alarms.rules))
+        return await list_answer("rules", found)
 
     @router.get(
         "/v1/alarms/history",
@@ -100,10 +100,11 @@ def _lists(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Err
         history = partial(view.alarms.history, from_ns, to_ns, most, alarm)
         found = await _told(blocking.heavy("the alarm history", history))
         if not found and alarm is not None:
-            known = [rule["id"] for rule in view.alarms.rules()]
+            rules = await _told(blocking.heavy("the list of rules", view.alarms.rules))
+            known = [rule["id"] for rule in rules]
             if alarm not in known:  # one that was removed may still have a history
                 raise unknown("alarm", alarm, known)
-        return json_answer({"transitions": list(found)})
+        return await list_answer("transitions", found)
 
 
 def _captures(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Errors) -> None:

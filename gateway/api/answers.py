@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -25,6 +25,9 @@ JSON = "application/json"
 WIDE = 500
 """Rows of more columns are made text in a thread."""
 
+LIST_PIECE = 32
+"""Documents that are encoded at one go: 0.2 ms."""
+
 ARRAY_PIECE = 4096
 """Numbers that are encoded at one go: 0.3 ms."""
 
@@ -33,6 +36,19 @@ def json_answer(document: Any, status: int = 200) -> Response:
     """A JSON document."""
     body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     return Response(body, status, media_type=JSON)
+
+
+async def list_answer(
+    name: str, documents: Sequence[Mapping[str, Any]], **members: Any
+) -> Response:
+    """A JSON object with a list that may be long; encoded in pieces, so that others have a turn."""
+    pieces = []
+    for start in range(0, len(documents), LIST_PIECE):
+        pieces.append(orjson.dumps(list(documents[start : start + LIST_PIECE]))[1:-1])
+        await anyio.lowlevel.checkpoint()
+    last = b"".join(b",%b:%b" % (orjson.dumps(k), orjson.dumps(v)) for k, v in members.items())
+    body = b"{%b:[%b]%b}" % (orjson.dumps(name), b",".join(pieces), last)
+    return Response(body, media_type=JSON)
 
 
 class ValuesAnswer(Response):

@@ -27,6 +27,7 @@ from gateway.api.codes import START_S
 from gateway.api.connectionroutes import connections_router
 from gateway.api.docspage import docs_router
 from gateway.api.guard import Guard
+from gateway.api.ingest import ingest_router
 from gateway.api.live import live_router
 from gateway.api.pages import pages_router
 from gateway.api.problems import Problem, unknown
@@ -69,6 +70,7 @@ class Api:
             view, lambda: self.connections, lambda: self.cut_off, errors_of(401, 403)
         )
         app.include_router(seen)
+        app.include_router(ingest_router(view, errors_of(401, 403, 413, 415, 503)))
         app.include_router(live_router(view))
         app.include_router(pages_router())
         app.include_router(docs_router())

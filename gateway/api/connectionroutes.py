@@ -45,7 +45,7 @@ class ClientConnection(BaseModel):
     peer: str | None = Field(description="Address and port; null on the Unix socket.")
     since_ns: int = Field(description="When it was opened, ns since 1970 UTC.")
     path: str | None = Field(description="What it asks for, or asked for last.")
-    role: Literal["none", "viewer", "operator"] | None
+    role: Literal["none", "viewer", "operator", "ingest"] | None
     who: str | None = Field(description="Name of the token, or user of the socket.")
     sent: int = Field(description="Answers or messages that went out.")
     dropped: int = Field(description="Rows or transitions that the client was too slow for.")

@@ -23,6 +23,7 @@ from gateway.api.audit import AuditLog, Watched
 from gateway.api.bodies import body_size, document_in, read_body
 from gateway.api.headers import RequestHeaders
 from gateway.api.hosts import is_ip, name_in
+from gateway.api.ingest import PATHS, check_reach, check_sender, ingest_size
 from gateway.api.problems import Problem
 from gateway.api.ratelimit import RateLimit, key_of
 from gateway.api.settings import ApiConfig
@@ -99,15 +100,19 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = RequestHeaders(scope["headers"])
+        is_ingest = scope["path"] in PATHS and scope["method"] == "POST"
         try:
-            size = body_size(scope["method"], headers)
+            size = ingest_size(headers) if is_ingest else body_size(scope["method"], headers)
             caller = self._admit(scope, headers)
+            if is_ingest:
+                check_sender(caller)
         except Problem as problem:
             self._note_stranger(scope, problem)
             raise
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", "state": {**scope["state"], "is_head": True}}
-        if scope["method"] in _QUESTIONS:
+        if is_ingest or scope["method"] in _QUESTIONS:
+            # rows are no action of a person: the audit would have little else
             await self._app(scope, receive, send)
             return
         try:
@@ -201,6 +206,7 @@ class Guard:
         }
         if caller.via == "socket" or path == OPEN_PATH:
             return caller
+        check_reach(caller, path)
         host = headers.one("host")
         _check_origin(headers, host)
         if caller.via != "token":

@@ -138,6 +138,27 @@ class ReloadStatus(_Shape):
     took_s: float | None = Field(None, description="Left out before the first.")
 
 
+class SenderStatus(_Shape):
+    """What came of one sender since the start."""
+
+    messages: int = Field(description="Bodies, or batches.")
+    rows: int
+    refused: int = Field(description="Lines, or rows.")
+
+
+class IngestStatus(_Shape):
+    """Rows of other programs since the start, and what waits."""
+
+    messages: int
+    rows: int
+    rows_late: int = Field(description="Not newer than what was there: for the sinks alone.")
+    refused: int
+    tables: int = Field(description="Tables that senders have made.")
+    max_tables: int
+    waiting_cells: int = Field(description="What is not on disk yet, in cells of 4 bytes.")
+    senders: dict[str, SenderStatus] = Field(description="By name of the token.")
+
+
 class StatusDocument(_Shape):
     """How everything is, at one moment."""
 
@@ -151,6 +172,9 @@ class StatusDocument(_Shape):
         description="Those who are told of alarms, by name."
     )
     losses: dict[str, int] = Field(description="Rows lost since the start, by cause.")
+    ingest: IngestStatus | None = Field(
+        None, description="Rows of other programs; null: none are taken."
+    )
     clock: Clock
     reload: ReloadStatus | None = Field(description="The last reload; null: none can be done.")
 

@@ -27,7 +27,8 @@ from gateway.errors import GatewayError
 
 log = logging.getLogger("gateway.api")
 
-Role: TypeAlias = Literal["viewer", "operator"]
+Role: TypeAlias = Literal["viewer", "operator", "ingest"]
+"""A viewer looks, an operator may change something, too; ``ingest`` only sends rows."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 PREFIX = "egw_"

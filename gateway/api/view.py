@@ -10,6 +10,7 @@ from gateway.alarms.model import Alarms
 from gateway.api.audit import Action, AuditLog
 from gateway.driver import Driver, Probe
 from gateway.hub import Hub
+from gateway.ingest.intake import Intake
 from gateway.latest import Latest
 from gateway.losses import LossLedger, Told
 from gateway.model import Array, Row, Scalar
@@ -89,6 +90,10 @@ class GatewayView(Protocol):
     @property
     def name(self) -> str:
         """The gateway's."""
+
+    @property
+    def intake(self) -> Intake | None:
+        """Where rows of other programs go in; None where none are taken."""
 
     @property
     def alarms(self) -> Alarms:

@@ -14,7 +14,8 @@ import typer
 
 from gateway.commands.console import EXIT_BAD, WrongUsage, complain, out, say
 from gateway.commands.welcome import typed_command
-from gateway.terminal import aligned, printable
+from gateway.commands.wrapping import folded
+from gateway.terminal import Colour, aligned, printable
 
 if TYPE_CHECKING:
     from gateway.commands.firststeps.found import Found
@@ -114,7 +115,7 @@ def _ask(
 
     say(
         f"A few questions, then the machines are looked at (only read), and {file} is written.\n"
-        "Enter skips a question.\n"
+        "Enter skips a question. Several of a kind: as options, `gateway init --help`.\n"
     )
     name = asking.ask_name(name or _usual_name())
     wanted = asking.ask_machines()
@@ -173,7 +174,7 @@ def _check_influx(url: str, org: str, bucket: str) -> None:
 
 def _look(wanted: Sequence[Wish]) -> list[Found]:
     from gateway.commands.firststeps import modbus, nidaq, s7
-    from gateway.commands.firststeps.wishes import NidaqAt, S7At, SerialAt
+    from gateway.commands.firststeps.wishes import NidaqAt, S7At
 
     counts: dict[str, int] = {}
     found = []
@@ -193,13 +194,18 @@ def _look(wanted: Sequence[Wish]) -> list[Found]:
         else:
             each = modbus.look(wish, name)
         for line in each.said:
-            say(f"  {printable(line)}", "green" if each.answers else "red")
+            _say(line, colour="green" if each.answers else "red")
+        for line in each.faults:
+            _say(line, colour="red")
         for line in each.hints:
-            say(f"  - {line}")
-        if isinstance(wish, SerialAt) and each.answers and len(each.devices) == 1:
-            say("  - other units than 1 to 10 were not asked")
+            _say(line, "- ")
         found.append(each)
     return found
+
+
+def _say(text: str, mark: str = "", colour: Colour | None = None) -> None:
+    for line in folded(printable(text), sys.stderr, first=f"  {mark}", rest="    "):
+        say(line, colour)
 
 
 def _files(
@@ -259,9 +265,9 @@ def _ask_server(name: str, config: SinkConfig, folder: Path) -> None:
         if isinstance(sink, RemoteSink) and sink.check():
             say("  answers, and takes data with this token", "green")
     except GatewayError as error:
-        say(f"  it would store nothing: {printable(str(error))}", "red")
-        say("  - is the address right, and may this token write to this bucket?")
-        say("  - nothing is lost meanwhile: the data waits on disk")
+        _say(f"it would store nothing: {error}", colour="red")
+        _say("is the address right, and may this token write to this bucket?", "- ")
+        _say("nothing is lost meanwhile: the data waits on disk", "- ")
     finally:
         sink.close()
 
@@ -288,7 +294,7 @@ def _tell(
     rows = [
         [f"{command} doctor {quoted}", "what else is not as it should be"],
         [f"{command} read {quoted} {device}", "its values, once"],
-        [f"{command} run {quoted}", "start; then edit the maps and `reload`"],
+        [f"{command} run {quoted}", "start; then edit the maps"],
     ]
     if home.unit:
         rows[2] = [f"systemctl enable --now {home.unit}", "start, now and with this PC"]

@@ -42,9 +42,11 @@ def add(
     file: ConfigFile,
     name: TokenName,
     role: Annotated[
-        Literal["viewer", "operator"],
+        Literal["viewer", "operator", "ingest"],
         typer.Option(
-            "--role", help="A viewer looks; an operator may acknowledge, shelve, disable."
+            "--role",
+            help="A viewer looks; an operator may acknowledge, shelve, disable, too; "
+            "ingest only sends rows.",
         ),
     ] = "viewer",
     days: Annotated[

@@ -76,7 +76,7 @@ def _sink_rows(plant: Plant) -> list[list[str]]:
 
 def sink_target(state_dir: Path, name: str, config: SinkConfig) -> str:
     """Where a sink's data lies or goes, for people."""
-    url = getattr(config, "url", None)
+    url = getattr(config, "url", None) or getattr(config, "host", None)
     if url is None:
         return short(getattr(config, "path", None) or state_dir / f"{name}.db")
     bucket = getattr(config, "bucket", None)

@@ -139,7 +139,7 @@ class JsonReader:
         bad = Mark(Quality.BAD, "nan")
         marks = {number: bad for number, value in enumerate(listed) if value is None}
         time_s = item.get("time")
-        if type(time_s) not in (int, float):
+        if not isinstance(time_s, int | float):
             raise Refused("time: expected seconds since 1970")
         points.add(table, check_time(round(float(time_s) * 1e9), now_ns), listed, marks)
 

@@ -4,9 +4,8 @@ r"""Reads InfluxDB's line protocol: text of others, of which nothing is believed
 
 Measurement (the table), tags (labels), fields (columns), time. Syntax:
 https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
-The device is the tag ``device``, else ``host``, else who sends. A field ``_quality`` marks values, as
-this gateway's own InfluxDB sink writes it. A line costs the same whatever is in it, and one that is
-wrong is refused alone.
+The device is the tag ``device``, else ``host``, else who sends. A field ``_quality`` marks values,
+as this gateway's own InfluxDB sink writes it. A line that is wrong is refused alone.
 """
 
 from __future__ import annotations
@@ -111,11 +110,11 @@ class LineReader:
         values: list[Scalar] = []
         for text in texts:
             try:
-                kind, value = _value(text)
+                kind, scalar = _value(text)
             except Refused as error:
                 raise _At(line.find(b"=" + text) + 1, str(error)) from None
             kinds += kind
-            values.append(value)
+            values.append(scalar)
         time_ns = None
         if stamp:
             if stamp.translate(None, _DIGITS) or len(stamp) > 20:
@@ -149,19 +148,19 @@ class LineReader:
         head: bytes,
         names: Sequence[bytes],
         kinds: str,
-        values: Sequence[Scalar],
+        values: list[Scalar],
         time_ns: int | None,
         points: Points,
     ) -> None:
         """A line of another gateway that says which of its values are not GOOD."""
         at = names.index(b"_quality")
-        text = values[at]
-        if not isinstance(text, str):
+        said = values[at]
+        if not isinstance(said, str):
             raise Refused("_quality: expected text")
         names = [*names[:at], *names[at + 1 :]]
         values = [*values[:at], *values[at + 1 :]]
         kinds = kinds[:at] + kinds[at + 1 :]
-        told = [item.rpartition("=")[0].encode() for item in text.split(",") if item]
+        told = [item.rpartition("=")[0].encode() for item in said.split(",") if item]
         known = {_unescaped(name).encode() for name in names}
         # a value that is BAD is not written: all that is known of its kind is that most are numbers
         absent = [name for name in told if name not in known and name != b"*"]
@@ -170,7 +169,7 @@ class LineReader:
             return  # all of them, and which these are is not said
         table = self._table(head, names, kinds + "f" * len(absent))
         columns = {name: column for column, name in enumerate(table.columns)}
-        marks: dict[int, Mark] = parse_quality(text, columns)
+        marks: dict[int, Mark] = parse_quality(said, columns)
         points.add(table, time_ns, [*values, *[None] * len(absent)], marks)
 
     def _understood(self, head: bytes) -> _Head:

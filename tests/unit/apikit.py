@@ -96,6 +96,7 @@ class Plant:
     hold_reads: threading.Event = field(default_factory=threading.Event)
     """Set: reads are let through at once."""
     boxes: dict[str, LetterBox] = field(default_factory=dict)
+    intake: Any = None
 
     def __post_init__(self) -> None:
         self.dropped: list[Dropped] = []

@@ -21,7 +21,7 @@ _ADVICE = {
     "unreachable": "no way to its network: ip addr; ip route; is the cable in?",
     "closed": "it hangs up: are all its connections taken by panels, tools or other programs?",
     "protocol": "is it the right kind of device at that address and port?",
-    "no_permission": "may the gateway's user use the port? group dialout; under systemd: "
+    "no_permission": "may this user use the port? join the group dialout; the service: "
     "serial.conf.example",
     "no_port": "is the adapter plugged in? ls /dev/ttyUSB* /dev/ttyACM* /dev/serial/by-id",
     "port_busy": "another program has the port: fuser PORT",

@@ -23,6 +23,8 @@ class Found:
     answers: bool
     said: list[str]
     """What was found, for people."""
+    faults: list[str] = field(default_factory=list)
+    """What was found and should be otherwise."""
     hints: list[str] = field(default_factory=list)
     """What to look at where it does not answer as it should."""
     devices: list[FoundDevice] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.commands.checks.advice import advice
 from gateway.commands.firststeps import trial
 from gateway.commands.firststeps.found import Found, FoundDevice
 from gateway.commands.firststeps.wishes import ModbusAt, SerialAt
@@ -47,16 +48,13 @@ def look(wish: ModbusAt | SerialAt, name: str) -> Found:
         units, fault = _units(line, timeout_s)
         if units:
             return _found(wish, name, line, units)
-        if fault:
-            break  # the line itself cannot be opened
+        if fault.startswith(("no_port", "no_permission")):
+            break  # the same at every speed
     found = Found(wish.where, False, [f"no answer: {fault or 'no unit from 1 to 10 answers'}"])
     if isinstance(wish, ModbusAt):
         found.hints += [h.format(host=wish.host, port=wish.port) for h in NOBODY_TCP]
     elif fault:
-        found.hints.append(
-            "is the adapter plugged in (ls /dev/ttyUSB* /dev/ttyACM* /dev/ttyS*), and may you read "
-            "it (group dialout)?"
-        )
+        found.hints.append(advice("modbus", fault.partition(":")[0]))
     else:
         found.hints += NOBODY_SERIAL
     return _written(found, name, tries[0], [1], {})

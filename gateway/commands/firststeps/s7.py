@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.commands.checks.advice import NOT_OPTIMIZED, PUT_GET
 from gateway.commands.firststeps import trial
 from gateway.commands.firststeps.found import Found, FoundDevice
 from gateway.commands.firststeps.wishes import S7_PORT, S7At
 from gateway.driver import Driver, PolledDriver
 from gateway.errors import DeviceUnavailable
 from gateway.model import Quality
-from gateway.terminal import duration
 
 TIMEOUT_S = 2.0
 PLACES = ((0, 1), (0, 2), (0, 3))
@@ -21,14 +21,6 @@ NOBODY = (
     "is the address right, the CPU on, and the cable in? try: ping {host}",
     "does a firewall or router between here and there let TCP port {port} through?",
     "has the CPU a connection left? each panel and each TIA Portal takes one",
-)
-PUT_GET = (
-    "TIA Portal: CPU properties > Protection & Security > Connection mechanisms: "
-    "permit access with PUT/GET"
-)
-NOT_OPTIMIZED = (
-    "TIA Portal: is there a block of that number, and is 'Optimized block access' off in its "
-    "properties? then compile and load it"
 )
 
 
@@ -92,12 +84,15 @@ def _found(wish: S7At, name: str, place: tuple[int, int], driver: Driver) -> Fou
     for block in wish.blocks:
         mark = marks[f"db{block}"]
         refused[block] = mark.reason if mark is not None and mark.quality is Quality.BAD else ""
-        said.append(f"DB{block}: {refused[block] or 'can be read'}")
+        if refused[block]:
+            found.faults.append(f"DB{block} cannot be read: {refused[block]}")
+        else:
+            said.append(f"DB{block} can be read")
     reasons = {
         mark.reason for mark in marks.values() if mark is not None and mark.quality is Quality.BAD
     }
     if "put_get_refused" in reasons:
-        said.append("it refuses reads: PUT/GET access is not permitted")
+        found.faults = ["it refuses all reads: PUT/GET access is not permitted"]
         found.hints.append(PUT_GET)
     elif any(refused.values()):
         found.hints.append(NOT_OPTIMIZED)
@@ -128,7 +123,7 @@ def map_text(name: str, blocks: dict[int, str]) -> str:
         "",
         "groups:",
         "  process:",
-        f"    interval_s: 1 # from 0.005; a group is read in one go, here every {duration(1)}",
+        "    interval_s: 1 # seconds, from 0.005; a group is read in one go",
         "    tags:",
         "      # placeholders that were there to be read: put your own tags in their place",
         '      flags_0: {address: "MB0", type: byte}',

@@ -36,9 +36,9 @@ def file_text(name: str, home: Home, found: Sequence[Found], influx: InfluxTo | 
     """The whole file."""
     lines = [
         "# Configuration of edge-gateway, made by `gateway init`. Change it freely, then:",
-        "#   gateway check FILE     all faults, with their lines",
-        "#   gateway doctor FILE    machines, disks, clock and servers",
-        "#   gateway reload         the running gateway takes the changes; no row is lost",
+        "#   gateway check FILE             all faults, with their lines",
+        "#   gateway doctor FILE            machines, disks, clock and servers",
+        "#   gateway reload --config FILE   the running gateway takes the changes",
         "# Paths are relative to this file. All options: docs/reference-config.md",
         "",
         "gateway:",
