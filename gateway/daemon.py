@@ -14,13 +14,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from gateway import memory, sdnotify
+from gateway.api.access import Access
 from gateway.api.app import Api, make_app
+from gateway.api.ingest import identified_by
 from gateway.api.server import Server
 from gateway.config import Plant
 from gateway.errors import GatewayError
@@ -29,12 +32,18 @@ from gateway.reload import Reloader
 from gateway.runtime import Runtime
 from gateway.watchdog import Watchdog
 
+if TYPE_CHECKING:
+    from gateway.ingest.rpc import RpcServer
+
 log = logging.getLogger("gateway.daemon")
 
 SWITCH_INTERVAL_S = 0.0005
 """Python's thread switch interval: at its 5 ms default a busy thread delays every poll."""
 
 CLOCK_CHECK_S = 10.0
+
+INGEST_GRACE_S = 1.0
+"""Longest that streams of senders stay open after their last acknowledgement."""
 
 
 @contextlib.contextmanager
@@ -94,6 +103,7 @@ async def _main(
         runtime.reload_status = reloader.status
         app = make_app(runtime, plant.api)
         server = Server(app, plant.api)
+        rpc: RpcServer | None = None
         server_stop, stop, listening = anyio.Event(), anyio.Event(), anyio.CancelScope()
         problem: GatewayError | None = None
         stuck: list[GatewayError] = []
@@ -103,6 +113,7 @@ async def _main(
                 for writer in runtime.writers.values():
                     await anyio.to_thread.run_sync(writer.start)
                 await anyio.to_thread.run_sync(runtime.start_alarms)
+                rpc = _start_rpc(runtime)
                 for worker in runtime.workers.values():
                     worker.start()
                 announce(app)
@@ -118,13 +129,25 @@ async def _main(
                 with anyio.CancelScope(shield=True):
                     sdnotify.notify("STOPPING=1")
                     try:
-                        await anyio.to_thread.run_sync(_stop, runtime, reloader)
+                        await anyio.to_thread.run_sync(_stop, runtime, reloader, rpc)
                     finally:
                         server_stop.set()
                         listening.cancel()
     if problem is not None:
         raise problem
     return 0
+
+
+def _start_rpc(runtime: Runtime) -> RpcServer | None:
+    """Take rows by gRPC, where the configuration says so. GatewayError where it cannot be."""
+    grpc = runtime.plant.ingest.grpc
+    if grpc is None or runtime.intake is None:
+        return None
+    from gateway.ingest.rpc import RpcServer  # 25 MB that few need
+
+    server = RpcServer(grpc, runtime.intake, identified_by(Access(runtime.plant.api)))
+    server.start()
+    return server
 
 
 async def _obey(
@@ -196,7 +219,7 @@ async def _watch(
         await anyio.sleep(every_s if ready else 0.2)
 
 
-def _stop(runtime: Runtime, reloader: Reloader) -> None:
+def _stop(runtime: Runtime, reloader: Reloader, rpc: RpcServer | None) -> None:
     """Producers first, then the writers; whatever fails on the way, the rest is still done."""
     with reloader.lock:  # half of an exchange is no state to stop in
         reloader.stopped = True
@@ -221,6 +244,9 @@ def _stop(runtime: Runtime, reloader: Reloader) -> None:
     for writer in runtime.writers.values():
         with _logged("writer", writer.name):
             writer.stop(max(0.5, deadline - time.monotonic()))
+    if rpc is not None:
+        with _logged("part", "ingest"):
+            rpc.stop(INGEST_GRACE_S)
     for sink in runtime.sinks.values():
         with _logged("sink", sink.name):
             sink.close()

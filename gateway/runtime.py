@@ -175,6 +175,7 @@ class Runtime:
             self.plant.writer,
             spool,
             on_loss=self.ledger.record,
+            loss_row=self.ledger.row_again,
             heartbeats=self.heartbeats,
         )
 

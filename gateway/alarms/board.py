@@ -6,7 +6,6 @@ There is no thread, clock or I/O in here: `gateway.alarms.engine` gives them, an
 
 from __future__ import annotations
 
-import difflib
 import heapq
 import itertools
 import logging
@@ -19,7 +18,7 @@ from gateway.alarms.baseline import Learned
 from gateway.alarms.conditions import Gone, live_tags
 from gateway.alarms.flood import DEVICE, NAME, Flood, flood_rule
 from gateway.alarms.machine import Machine
-from gateway.alarms.model import NotAllowed, Severity, State, Transition, UnknownAlarm
+from gateway.alarms.model import NotAllowed, Severity, State, Transition, unknown_alarm
 from gateway.alarms.newest import Newest
 from gateway.alarms.rules import AlarmPlan, Rule
 from gateway.alarms.standing import Standing
@@ -258,7 +257,7 @@ class Board:
     def _find(self, id_: str) -> Alarm:
         alarm = self.alarms.get(id_)
         if alarm is None:
-            raise UnknownAlarm(f"unknown alarm '{id_}'; {_nearest(id_, self.alarms)}")
+            raise unknown_alarm(id_, self.alarms)
         return alarm
 
     @staticmethod
@@ -353,8 +352,7 @@ class Board:
         time_ns = self._rising(rule.device)
         self.number += 1
         alarm.number, alarm.since_ns = self.number, time_ns
-        is_quiet = (self.flood is not None and rule.id != FLOOD_ID
-                    and self.flood.holds_back(rule.severity))  # fmt: skip
+        is_quiet = rule.id != FLOOD_ID and self._holds_back(rule.severity)
         transition = Transition(
             self.number,
             time_ns,
@@ -377,6 +375,13 @@ class Board:
         self._observer.told(alarm, transition)
         return transition
 
+    def _holds_back(self, severity: Severity) -> bool:
+        """Whether a flood keeps it from notifiers: not where they may not be told of the flood."""
+        its = self.alarms.get(FLOOD_ID)
+        if self.flood is None or (its is not None and its.machine.shelved):
+            return False
+        return self.flood.holds_back(severity)
+
     def _rising(self, device: str) -> int:
         """The time of a transition: rows of one series have different times."""
         time_ns, last_ns = self._view.time_ns, self._last_ns.get(device, 0)
@@ -384,12 +389,3 @@ class Board:
             time_ns = last_ns + 1
         self._last_ns[device] = time_ns
         return time_ns
-
-
-def _nearest(id_: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(id_, names, 1, 0.6)
-    if near:
-        return f"did you mean '{near[0]}'?"
-    more = ", ..." if len(names) > 20 else ""
-    return f"alarms: {', '.join(names[:20]) or 'none'}{more}"

@@ -6,8 +6,9 @@ acknowledged or not; beside that it can be shelved by a person for a time, or su
 
 from __future__ import annotations
 
+import difflib
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,6 +81,15 @@ class Transition:
 
 class UnknownAlarm(GatewayError):
     """There is no alarm of that id; the text has the nearest one."""
+
+
+def unknown_alarm(id_: str, known: Iterable[str]) -> UnknownAlarm:
+    """The error for an id, with the nearest one or all that there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(id_, names, 1, 0.6)
+    more = ", ..." if len(names) > 20 else ""
+    hint = f"did you mean '{near[0]}'?" if near else f"alarms: {', '.join(names[:20])}{more}"
+    return UnknownAlarm(f"unknown alarm '{id_}'; {hint if names else 'there are none'}")
 
 
 class NotAllowed(GatewayError):

@@ -21,7 +21,7 @@ from gateway.config.maps import (
 )
 from gateway.config.placeholders import names_in
 from gateway.config.streamreader import read_stream, refuse_misplaced
-from gateway.config.validation import name_fault, nearest, outline
+from gateway.config.validation import name_fault, nearest, outline, table_fault
 from gateway.driver import Driver, Tag, TagConfig
 from gateway.errors import GatewayError, Place
 from gateway.yamlfile import read_yaml
@@ -204,6 +204,8 @@ class _Reader(Collector):
         )
         if config and config.measurement is not None:
             self._check_measurement(config.measurement, (*path, "measurement"))
+        elif own and (wrong := table_fault(name)):
+            self.fault(path, wrong, key=True)
         for instance, placed in self.entries((*path, "modules")):
             self._place_module(group, instance, placed)
         if not own and not section.get("modules"):
@@ -211,7 +213,7 @@ class _Reader(Collector):
         self.map.groups.append(group)
 
     def _check_measurement(self, name: str, path: Path_) -> None:
-        wrong = name_fault(name)
+        wrong = name_fault(name) or table_fault(name)
         if wrong:
             self.fault(path, wrong)
 
@@ -223,6 +225,8 @@ class _Reader(Collector):
             return
         if placed.measurement is not None:
             self._check_measurement(placed.measurement, (*path, "measurement"))
+        elif wrong := table_fault(placed.use):
+            self.fault((*path, "use"), wrong)
         if placed.use not in self.map.modules:
             if placed.use not in (self.section(("modules",)) or ()):
                 hint = nearest(placed.use, self.map.modules)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gateway.analysis.settings import NAME, SAMPLES_UP_TO_HZ, AnalysisConfig, StreamConfig
 from gateway.config.collect import Collector
 from gateway.config.placeholders import fill
-from gateway.config.validation import describe, name_fault, outline
+from gateway.config.validation import describe, name_fault, outline, table_fault
 from gateway.driver import ChannelConfig, ChannelSpec, StreamSpec
 from gateway.errors import Place
 from gateway.features.spec import fast_length
@@ -155,7 +155,8 @@ def read_stream(
         return None
     if not isinstance(usable.rate_hz, float):
         usable = usable.model_copy(update={"rate_hz": math.nan})
-    wrong = name_fault(usable.measurement) if isinstance(usable.measurement, str) else None
+    table = usable.measurement
+    wrong = (name_fault(table) or table_fault(table)) if isinstance(table, str) else None
     if wrong:
         file.fault((*PATH, "measurement"), wrong)
     if sound is not None:

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from gateway.analysis.settings import NAME
 from gateway.config.meant import meant
 from gateway.errors import Fault
+from gateway.model import OWN_PREFIX
 from gateway.yamlfile.document import Document, Items, Misread, Path_, Section
 
 S = TypeVar("S", bound=BaseModel)
@@ -84,6 +85,19 @@ def name_fault(name: str) -> str | None:
         return f"the name '{name}' begins or ends with a space"
     if len(name) > MAX_NAME:
         return f"the name is longer than {MAX_NAME} characters"
+    return None
+
+
+def table_fault(name: str) -> str | None:
+    """What is wrong with the name of a table of the plant; None if nothing.
+
+    Rows of the gateway's own tables are spooled apart and given up last.
+    """
+    if name.startswith(OWN_PREFIX):
+        return (
+            f"the table '{name}': names of the gateway's own tables begin with '{OWN_PREFIX}'; "
+            "expected another `measurement`"
+        )
     return None
 
 

@@ -126,6 +126,34 @@ def test_states_outlive_a_kill_and_a_reload_tells_what_it_takes_away(hall: Hall)
     assert states[-1] == "normal"
 
 
+def test_a_disabled_device_raises_no_alarm_by_its_silence_not_even_after_a_restart(
+    hall: Hall,
+) -> None:
+    silent = "    silent: {kind: stale, tag: press.process.force, after_s: 0.5}\n"
+    beside = "    beside: {kind: stale, tag: pump.vibration.de.rms, after_s: 0.5}\n"
+    hall.write(silent, beside)
+    with hall.running():
+        for device in ("press", "pump"):
+            body = {"device": device, "why": "the press is being mended"}
+            hall.client.post_json("/v1/devices/disable", body=body)
+        off = {"press/silent": "suppressed", "pump/beside": "suppressed"}
+        assert hall.states() == off
+        begun = hall.client.get_json("/v1/status")["gateway"]["uptime_s"]
+        until(lambda: hall.client.get_json("/v1/status")["gateway"]["uptime_s"] > begun + 1.5)
+        assert hall.states() == off
+    with started("run", hall.file, log=hall.log) as process:
+        said(hall.log, "Next, in another terminal", process)
+        assert hall.states() == off
+        hall.client.post_json("/v1/devices/enable", body={"device": "press", "why": "done"})
+        until(lambda: hall.states() == {"pump/beside": "suppressed"})
+        told = [(t["id"], t["state"], t["why"]) for t in hall.history()]
+    assert told == [
+        ("press/silent", "suppressed", "its device is disabled"),
+        ("pump/beside", "suppressed", "its device is disabled"),
+        ("press/silent", "normal", ""),
+    ]
+
+
 def test_a_restarted_device_is_judged_by_the_same_alarm(hall: Hall) -> None:
     hall.write(FORCE)
     with hall.running() as process:

@@ -325,6 +325,16 @@ def test_a_learned_baseline_is_kept_over_a_restart_and_over_another_limit() -> N
 # -- floods -----------------------------------------------------------------------------------
 
 
+def test_while_the_flood_is_shelved_nothing_is_kept_from_those_who_cannot_be_told_of_it() -> None:
+    flood = FloodConfig.model_validate({"alarms": 3, "window_s": 60, "ends_below": 2})
+    rules = {f"f{i}": {**HIGH, "high": 300 + i} for i in range(8)}
+    hall = Hall(rules, flood=flood)
+    hall.shelve("gateway/flood", 3600.0)
+    hall.log.clear()
+    hall.row(400.0)
+    assert [t.notify for t in hall.log] == [None] * 8
+
+
 def test_a_flood_is_one_message_and_nothing_is_lost() -> None:
     flood = FloodConfig.model_validate({"alarms": 3, "window_s": 60, "ends_below": 2})
     rules = {f"f{i}": {**HIGH, "high": 300 + i} for i in range(6)}
