@@ -162,6 +162,8 @@ class Subscription:
 
     def lost_of(self, first: int, end: int) -> bool:
         """Whether a row of these positions was given up before it was on disk."""
+        if not self._lost:
+            return False
         with self._lock:
             return any(a < end and first < b for a, b in self._lost)
 
@@ -276,12 +278,22 @@ class Hub:
 
         False: some were given up before.
         """
-        with self._lock:
-            self._waiting.append((published, tell))
-        for queue, _, end in published.spans:
-            if queue.settled < end:
-                queue.hurry()
-        self._look()
+        state = _state(published)
+        if state is None:
+            with self._lock:
+                self._waiting.append((published, tell))
+            for queue, _, end in published.spans:
+                if queue.settled < end:
+                    queue.hurry()
+            state = _state(published)
+            if state is None:
+                return  # whoever settles it from now on finds it
+            with self._lock:
+                try:
+                    self._waiting.remove((published, tell))
+                except ValueError:
+                    return  # told already
+        tell(state)
 
     async def stored(self, published: Published) -> None:
         """Wait until the rows are on disk in every sink. NotStored: some were given up before."""
@@ -308,12 +320,11 @@ class Hub:
         with self._lock:
             waiting, self._waiting = self._waiting, []
             for published, tell in waiting:
-                if any(queue.lost_of(first, end) for queue, first, end in published.spans):
-                    done.append((tell, False))
-                elif all(queue.settled >= end for queue, _, end in published.spans):
-                    done.append((tell, True))
-                else:
+                state = _state(published)
+                if state is None:
                     self._waiting.append((published, tell))
+                else:
+                    done.append((tell, state))
         for tell, good in done:
             tell(good)
 
@@ -338,3 +349,10 @@ class Hub:
     def close(self) -> int:
         """The consumers have ended: how many rows lie in their queues, or came too late."""
         return sum(len(subscription) for subscription in self._accountable)
+
+
+def _state(published: Published) -> bool | None:
+    """True: all rows are on disk; False: some were given up before; None: not known yet."""
+    if any(queue.lost_of(first, end) for queue, first, end in published.spans):
+        return False
+    return True if all(queue.settled >= end for queue, _, end in published.spans) else None

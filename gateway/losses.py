@@ -99,9 +99,8 @@ class LossLedger:
             say = said_s is None or time.monotonic() - said_s > SAY_EVERY_S
             if say:
                 self._said_s[loss.cause] = time.monotonic()
-            self._last_ns = max(self._last_ns + 1, time.time_ns())  # one series: strictly rising
-            self._told.append(Told(self._last_ns, loss))
-            row = Row(self.table, self._last_ns, make_parts(self.table, loss))
+            row = self._row(loss)
+            self._told.append(Told(row.time_ns, loss))
         if say:
             log.error(
                 "rows are lost",
@@ -114,6 +113,15 @@ class LossLedger:
                 },
             )
         self._publish(row)
+
+    def row_again(self, loss: Loss) -> Row:
+        """A row for a sink that has lost the first one, of a loss that was counted before."""
+        with self._lock:
+            return self._row(loss)
+
+    def _row(self, loss: Loss) -> Row:
+        self._last_ns = max(self._last_ns + 1, time.time_ns())  # one series: strictly rising
+        return Row(self.table, self._last_ns, make_parts(self.table, loss))
 
     def told(self) -> list[Told]:
         """The last losses since the start, oldest first."""

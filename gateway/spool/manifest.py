@@ -168,8 +168,11 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._new = path.with_suffix(".manifest-new")
         self._torn = False
         """The last line may have no end: the next one must not be joined to it."""
+        self.is_stale = False
+        """It has to be written anew."""
 
     def append(self, line: dict[str, Any], *, sync: bool = False) -> None:
         """Add a line; OSError where the disk refuses."""
@@ -226,10 +229,22 @@ class Manifest:
         last_ns: Mapping[tuple[str, str], int],
     ) -> None:
         """Make the file anew; OSError where the disk refuses."""
+        self.prepare(pending, last_ns)
+        self.exchange()
+
+    def prepare(
+        self,
+        pending: Mapping[int, Entry],
+        last_ns: Mapping[tuple[str, str], int],
+    ) -> str:
+        """Write what is to be the file beside it, and return its name, which ends at `exchange`.
+
+        OSError where the disk refuses.
+        """
+        self.is_stale = True
         self.close()
-        temporary = self.path.with_suffix(".manifest-new")
-        temporary.unlink(missing_ok=True)
-        new = Manifest(temporary)
+        self._new.unlink(missing_ok=True)
+        new = Manifest(self._new)
         try:
             new.append(last_line(last_ns))
             for batch_id, entry in pending.items():
@@ -237,7 +252,19 @@ class Manifest:
             new.append({"done": []}, sync=True)
         finally:
             new.close()
-        temporary.rename(self.path)
+        return self._new.name
+
+    def exchange(self) -> None:
+        """Put what was prepared in the place of the file; OSError."""
+        self.close()
+        self._new.rename(self.path)
+        self.is_stale = False
+
+    def unlink(self) -> None:
+        """Remove it from disk."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        self._new.unlink(missing_ok=True)
 
 
 def batch_line(batch_id: int, entry: Entry) -> dict[str, Any]:

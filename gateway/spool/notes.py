@@ -17,9 +17,10 @@ MAX_NOTES = 1_000
 class LossNotes:
     """A file of losses, each of which the next start tells if this run has not done it by then.
 
-    Those `add`-ed are told by this run, and leave with the rows that do so; those `put_off` are
-    left to the next start; those of `hold` become losses only if this run ends by a kill. What is
-    the end of a file is noted before it, and is no loss while that file is there.
+    Those `add`-ed are told by this run, and leave with the rows that do so; those put off wait
+    for a better time, as do those that grow, which nobody has counted as told yet; those of `hold`
+    become losses only if this run ends by a kill. What is the end of a file is noted before it,
+    and is no loss while that file is there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,6 +29,7 @@ class LossNotes:
         self._before: list[Note] = []
         self._fresh: list[Note] = []
         self._put_off: list[Note] = []
+        self._growing: list[Note] = []
         self._waiting: list[Note] = []
         self._held: dict[Hashable, Sequence[Note]] = {}
         self._stale = False
@@ -46,6 +48,7 @@ class LossNotes:
                         found.append(note)
         found = list(dict.fromkeys(found))
         self._before, self._fresh, self._put_off, self._waiting = [], list(found), [], []
+        self._growing = []
         self._held.clear()
         if self._stale:
             self.look()
@@ -82,11 +85,6 @@ class LossNotes:
         self._stale = True
         self.look()
 
-    def put_off(self, notes: Sequence[Note]) -> None:
-        """Losses that were told by rows which are lost themselves."""
-        if notes:
-            self.let_go((), put_off=notes)
-
     def hold(self, notes: Mapping[Hashable, Sequence[Note]], *, unless: str = "") -> None:
         """What is in memory only: lost if this run is killed before `let_go` of the key."""
         new = {key: mine for key, mine in notes.items() if mine and key not in self._held}
@@ -98,16 +96,40 @@ class LossNotes:
         keys: Iterable[Hashable],
         *,
         add: Sequence[Note] = (),
+        growing: Sequence[Note] = (),
         put_off: Sequence[Note] = (),
     ) -> None:
-        """Delivered, on disk, or lost: then what they become is noted in the same moment."""
+        """Delivered, on disk, or lost: then what they become is noted in the same moment.
+
+        ``growing``: losses of which more will come. ``put_off``: losses that were told by rows
+        which are lost themselves.
+        """
         found = [self._held.pop(key) for key in keys if key in self._held]
         self._fresh += add
         if put_off:
             self._put_off = merge_notes([*self._put_off, *put_off])
-        if any(found) or add or put_off:
+        if growing:
+            self._growing = merge_notes([*self._growing, *growing])
+        if any(found) or add or put_off or growing:
             self._stale = True
             self.look()
+
+    @property
+    def grows(self) -> bool:
+        """Whether there are losses to `take_growing`."""
+        return bool(self._growing)
+
+    def take_growing(self) -> list[Note]:
+        """The losses that grew, merged: this run tells them now."""
+        taken, self._growing = self._growing, []
+        self._fresh += taken
+        return taken
+
+    def take_put_off(self) -> list[Note]:
+        """The losses that were put off, merged: this run tells them now."""
+        taken, self._put_off = self._put_off, []
+        self._fresh += taken
+        return taken
 
     def look(self) -> None:
         """Write the file anew where it was deleted or replaced under us, or is not up to date."""
@@ -152,7 +174,8 @@ class LossNotes:
 
     def _notes(self) -> list[Note]:
         held = [note for notes in self._held.values() for note in notes]
-        return [*self._before, *self._fresh, *self._put_off, *self._waiting, *held]
+        later = (*self._put_off, *self._growing, *self._waiting)
+        return [*self._before, *self._fresh, *later, *held]
 
     def _append(self, notes: Sequence[Note], unless: str) -> None:
         if not notes:

@@ -295,7 +295,8 @@ class Segment:
         """Remove it from disk."""
         self.close()
         # the manifest first: without it the rest is only sent once more, never reported as lost
-        for path in (self.manifest.path, *_with_logs(self.path)):
+        self.manifest.unlink()
+        for path in _with_logs(self.path):
             path.unlink(missing_ok=True)
 
 

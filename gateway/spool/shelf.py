@@ -3,68 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
 
-from gateway.losses import Cause
+from gateway.spool.batch import Batch, Family, Key
 from gateway.spool.manifest import (
     Counts,
     Entry,
-    Note,
-    Span,
     last_line,
     merge_spans,
     missing_spans,
     sync_folder,
 )
-from gateway.spool.rescue import is_damage, rescue
-from gateway.spool.segment import Damaged, Segment, Stored
-
-Family: TypeAlias = Literal["events", "data"]
-Lane: TypeAlias = Literal["live", "late", "backlog"]
-FAMILIES: tuple[Family, ...] = ("events", "data")
-
-
-class Tells(NamedTuple):
-    """Whom a shelf tells what goes wrong."""
-
-    lost: Callable[[Cause, Span, str], None]
-    noted: Callable[[Sequence[Note]], None]
-    """Losses, on disk before they happen."""
-    put_off: Callable[[Sequence[Note]], None]
-    """Losses that were told by rows which are lost themselves."""
-    failed: Callable[[str], None]
-    """The disk did not do something."""
-    damaged: Callable[[str], None]
-    """A file is not what was written."""
-
-
-class Key(NamedTuple):
-    """Where a batch lies on disk."""
-
-    family: Family
-    number: int
-    id: int
-
-
-class Batch:
-    """A batch on its way to the sink. ``key`` None: it is not on disk."""
-
-    __slots__ = ("given_up", "key", "lane", "since_s", "stored", "unsent")
-
-    def __init__(self, key: Key | None, stored: Stored, since_s: float) -> None:
-        self.key = key
-        self.stored = stored
-        self.since_s = since_s
-        """Monotonic time at which it was spooled (of its segment, when read back)."""
-        self.unsent: list[bytes] = [stored.body]
-        """What of it is still to be sent: more pieces once it had to be split."""
-        self.lane: Lane = "live"
-        """Which way it came to be sent."""
-        self.given_up: tuple[Cause, str] | None = None
-        """Why its segment had to go while it was in memory: if it is lost, that is the cause."""
+from gateway.spool.rescue import Mender, Tells, is_damage
+from gateway.spool.segment import Damaged, Segment
 
 
 class Shelf:
@@ -85,6 +38,7 @@ class Shelf:
         self._family: Family = family
         self._segment_bytes = segment_bytes
         self._tells = tells
+        self._mender = Mender(self, folder, tells)
         self._clock = clock
         self._current: Segment | None = None
         self._batches: dict[tuple[int, int], Batch] = {}
@@ -174,11 +128,21 @@ class Shelf:
         self._current = segment
         return segment
 
+    def seal(self, segment: Segment) -> None:
+        """Write to it no more."""
+        if self._current is segment:
+            self._seal()
+
     def _seal(self) -> None:
         segment, self._current = self._current, None
         if segment is not None:
             segment.close()
             segment.bytes = segment.size()
+
+    def rest(self, segment: Segment) -> None:
+        """Its files may be closed, unless it is written to: open files cost room on the disk."""
+        if segment is not self._current:
+            segment.close()
 
     def drop(self, segment: Segment) -> None:
         """Remove a segment from disk; OSError where that fails. What is in memory goes on."""
@@ -260,7 +224,7 @@ class Shelf:
                 if isinstance(error, sqlite3.Error) and not reopened:
                     reopened = True  # a fault of the disk can look like damage
                     continue
-                if not is_damage(error) or not self._damaged(segment, str(error)):
+                if not is_damage(error) or not self._mender.damaged(segment, str(error)):
                     self._tells.failed(str(error))
                 return
         segment.bytes = segment.size()
@@ -270,12 +234,15 @@ class Shelf:
         for segment in list(self.segments):
             while segment in self.segments and (batch := self._take_from(segment)) is not None:
                 yield batch
-            if segment is not self._current:
-                segment.close()  # open files cost room on the disk
+            self.rest(segment)
+
+    def look(self) -> None:
+        """Notice files that were deleted or replaced under us, and write them anew."""
+        self._mender.look()
 
     def _take_from(self, segment: Segment) -> Batch | None:
         if not segment.surveyed:
-            self.survey(segment)
+            self._mender.survey(segment)
         reopened = False
         while segment.surveyed and segment.untaken:
             try:
@@ -288,7 +255,7 @@ class Shelf:
                 segment.close()
                 if isinstance(error, sqlite3.Error) and not reopened:
                     reopened = True  # a fault of the disk can look like damage
-                elif not is_damage(error) or not self._damaged(segment, str(error)):
+                elif not is_damage(error) or not self._mender.damaged(segment, str(error)):
                     self._tells.failed(str(error))
                     return None
                 continue
@@ -304,87 +271,10 @@ class Shelf:
         """Survey the next segment that is not; False where there is none."""
         for segment in self.segments:
             if not segment.surveyed:
-                self.survey(segment)
+                self._mender.survey(segment)
                 segment.close()
                 return True
         return False
-
-    def survey(self, segment: Segment) -> None:
-        """Count what an earlier run left in a segment, and find out what is missing from it."""
-        contents = segment.manifest.contents()
-        try:
-            pending = segment.pending()
-            if contents.pending.keys() - pending.keys():
-                raise Damaged(f"batches are missing from {segment.path.name}")
-        except (sqlite3.Error, Damaged, OSError) as error:
-            segment.close()
-            if is_damage(error) or not segment.path.exists():
-                self._damaged(segment, str(error))
-            else:
-                self._tells.failed(str(error))
-            return
-        segment.gone = contents.done & pending.keys()
-        # the manifest file's word is taken where both have one: damage shows only when read
-        pending |= {i: entry for i, entry in contents.pending.items() if i in pending}
-        segment.hold({i: e.spans for i, e in pending.items() if i not in segment.gone})
-
-    def look(self) -> None:
-        """Notice files that were deleted or replaced under us, and write them anew."""
-        vanished = [segment for segment in self.segments if segment.vanished()]
-        if vanished:
-            names = f"{vanished[0].path.name} and {len(vanished) - 1} other files"
-            names = names if len(vanished) > 1 else vanished[0].path.name
-            text = f"{names} deleted or replaced by somebody; what is known is written anew"
-            self._tells.damaged(text)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        except OSError as error:
-            self._tells.failed(str(error))
-            return
-        for segment in vanished:
-            self._rescue(segment, "deleted or replaced by somebody", segment.open_batches())
-        for segment in self.segments:
-            if segment.log_vanished():
-                segment.close()  # the last thing that is done then: the log goes into the database
-            if segment.manifest.vanished():
-                self._write_manifest(segment)
-
-    def _write_manifest(self, segment: Segment) -> None:
-        try:
-            passed = segment.delivered
-            pending = {i: s for i, s in segment.pending().items() if i not in passed}
-            segment.manifest.rewrite(pending, self.last)
-        except (sqlite3.Error, Damaged, OSError) as error:
-            self._tells.failed(str(error))  # who reads it next finds what is wrong with it
-        if segment is not self._current:
-            segment.close()
-
-    def _damaged(self, segment: Segment, error: str) -> bool:
-        self._tells.damaged(f"{segment.path.name}: {error}")
-        return self._rescue(segment, error, {})
-
-    def _rescue(self, segment: Segment, error: str, held: Mapping[int, Stored]) -> bool:
-        """Put a damaged segment aside, keep what can be read, report the rest as lost."""
-        if self._current is segment:
-            self._seal()
-        delivered = segment.delivered
-        memory = {i: stored for i, stored in held.items() if i not in delivered}
-        memory |= {i: batch.stored for i, batch in self.held(segment).items()}
-        detail = f"{segment.path.name}: {error}"
-
-        def note(lost: Entry) -> None:
-            self._tells.noted([("corrupt_segment", span, detail) for span in lost.spans])
-            self._tells.put_off(lost.told)
-
-        try:
-            lost = rescue(segment, memory, self.last, note)
-        except (sqlite3.Error, OSError) as failure:
-            self._tells.failed(str(failure))
-            return False
-        segment.bytes = segment.size()
-        for span in lost.spans:
-            self._tells.lost("corrupt_segment", span, detail)
-        return True
 
     def close(self) -> None:
         """Close all files."""

@@ -19,11 +19,13 @@ from pydantic import ByteSize, Field, field_validator
 from gateway.driver import Settings
 from gateway.errors import GatewayError
 from gateway.losses import Cause, Loss
+from gateway.spool.batch import FAMILIES, Batch, Family, Key
 from gateway.spool.disklog import DiskLog, is_full
 from gateway.spool.manifest import Note, Span, sync_folder
 from gateway.spool.notes import LossNotes
+from gateway.spool.rescue import Tells
 from gateway.spool.segment import Segment, Stored
-from gateway.spool.shelf import FAMILIES, Batch, Family, Key, Shelf, Tells, all_segments
+from gateway.spool.shelf import Shelf, all_segments
 
 MIN_BYTES = 16_000_000
 SEGMENT_BYTES = 16_000_000
@@ -86,9 +88,7 @@ class Spool:
         self._clock = clock
         size = segment_bytes or min(SEGMENT_BYTES, self._max_bytes // 8)
         self._notes = LossNotes(folder / "losses.jsonl")
-        tells = Tells(
-            self.lost, self._notes.add, self._notes.put_off, self.disk.failed, self.disk.damaged
-        )
+        tells = Tells(self.lost, self._notes, self.disk.failed, self.disk.damaged)
         self._shelves: dict[Family, Shelf] = {
             family: Shelf(folder, family, size, tells, clock) for family in FAMILIES
         }
@@ -132,9 +132,13 @@ class Spool:
             shelf.close()
         self._notes.close()
         if clean:
-            with suppress(OSError):
-                self._stopped.touch()
-                sync_folder(self.folder)
+            self.stopped()
+
+    def stopped(self) -> None:
+        """All rows were spooled, or are noted as lost: the next start finds a clean end."""
+        with suppress(OSError):
+            self._stopped.touch()
+            sync_folder(self.folder)
 
     def note(self, notes: Sequence[Note]) -> None:
         """Losses on disk before their rows are: the next start tells of them. Never raises."""
@@ -188,10 +192,27 @@ class Spool:
         batches: Iterable[Batch],
         *,
         lost: Sequence[Note] = (),
+        growing: Sequence[Note] = (),
         put_off: Sequence[Note] = (),
     ) -> None:
-        """These were delivered, or they are lost, and with them rows that told of losses."""
-        self._notes.let_go(batches, add=lost, put_off=put_off)
+        """These were delivered, or they are lost, and with them rows that told of losses.
+
+        ``growing``: losses that the caller tells when it has `take_growing`.
+        """
+        self._notes.let_go(batches, add=lost, growing=growing, put_off=put_off)
+
+    @property
+    def grows(self) -> bool:
+        """Whether there are losses to `take_growing`."""
+        return self._notes.grows
+
+    def take_growing(self) -> list[Note]:
+        """Losses of what was in memory only, one a cause and table; the caller tells them now."""
+        return self._notes.take_growing()
+
+    def take_put_off(self) -> list[Note]:
+        """Losses whose rows were lost themselves; the caller tells them once more now."""
+        return self._notes.take_put_off()
 
     def _store(self, family: Family, batches: Sequence[Batch], *, evict: bool) -> None:
         first = ""

@@ -14,12 +14,11 @@ from gateway.errors import Rejected, SinkUnavailable, TooLarge
 from gateway.health import Heartbeats
 from gateway.sinks import RemoteSink
 from gateway.sinks.payload import Describes, TooSlow, Vouches, plain_body
+from gateway.spool.batch import Batch
 from gateway.spool.manifest import Span
-from gateway.spool.shelf import Batch
-from gateway.writer.deadletters import DeadLetters
 from gateway.writer.doubt import Doubt
-from gateway.writer.lanes import Lanes
 from gateway.writer.pace import Pace
+from gateway.writer.ports import Letters, Source
 from gateway.writer.tally import Refused, Tally
 
 log = logging.getLogger(__name__)
@@ -65,8 +64,8 @@ class Deliverer:
         self,
         name: str,
         sink: RemoteSink,
-        lanes: Lanes,
-        letters: DeadLetters,
+        lanes: Source,
+        letters: Letters,
         on_rejected: Callable[[list[Span], str], None],
         on_doubt: Callable[[], None],
         heartbeats: Heartbeats,

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.spool.shelf import Batch, Lane
+from gateway.spool.batch import Batch, Lane
 
 LIVE_BYTES = 6_000_000
 BACKLOG_BYTES = 2_000_000
@@ -54,10 +54,21 @@ class Lanes:
                 self._live.append(batch)
                 self._size += len(batch.stored.body)
             while self._size > self._live_bytes and len(self._live) + len(self._late) > 1:
-                out.append((self._late or self._live).popleft())
+                out.append(self._pop_oldest())
                 self._size -= len(out[-1].stored.body)
             self._ready.notify()
         return out
+
+    def _pop_oldest(self) -> Batch:
+        """Of alarms, events and losses only what is more than half of the room."""
+        spared = 0
+        for lane in (self._late, self._live):
+            for index, batch in enumerate(lane):
+                if batch.family == "data" or 2 * spared > self._live_bytes:
+                    del lane[index]
+                    return batch
+                spared += len(batch.stored.body)
+        return (self._late or self._live).popleft()
 
     def wants_backlog(self) -> bool:
         """Whether the backlog lane runs low."""

@@ -6,20 +6,15 @@ import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from gateway.losses import Cause
 from gateway.model import Row
 from gateway.spool import LOSS_TABLE
-from gateway.spool.manifest import Note, Span
-from gateway.spool.notes import LossNotes
+from gateway.spool.manifest import Note, Span, merge_notes
+from gateway.spool.notes import MAX_NOTES, LossNotes
 
 log = logging.getLogger(__name__)
-
-Place: TypeAlias = tuple[Cause, str, str, str]
-
-MAX_PLACES = 1_000
-"""Above that, losses of one cause and table become one, whatever else was said of them."""
 
 
 def told_in(rows: Iterable[Row], sink: str) -> list[Note]:
@@ -42,43 +37,38 @@ def told_in(rows: Iterable[Row], sink: str) -> list[Note]:
 
 
 class LastWords:
-    """Losses whose rows are lost themselves, merged: one for each cause and table."""
+    """Losses whose rows are lost themselves, or that come about at the stop."""
 
     def __init__(self) -> None:
-        self._spans: dict[Place, Span] = {}
+        self._notes: list[Note] = []
+        self._known: list[Note] = []
 
-    def add(self, notes: Iterable[Note]) -> None:
-        """Take losses that nobody else will tell."""
-        for cause, span, detail in notes:
-            place = (cause, span.device, span.table, detail)
-            if len(self._spans) >= MAX_PLACES and place not in self._spans:
-                place = (*place[:3], "several")
-            known = self._spans.get(place)
-            if known is not None:
-                span = span._replace(
-                    rows=known.rows + span.rows,
-                    first_ns=min(known.first_ns, span.first_ns),
-                    last_ns=max(known.last_ns, span.last_ns),
-                )
-            self._spans[place] = span
+    def add(self, notes: Iterable[Note], *, noted: bool = False) -> None:
+        """Take losses that nobody else will tell. ``noted``: they are in the file, if it can be."""
+        if noted:
+            self._known = _bounded([*self._known, *notes])
+        else:
+            self._notes = _bounded([*self._notes, *notes])
 
     def leave(self, sink: str, path: Path) -> None:
-        """At the stop: a line in the log for each cause, and a note of each for the next start."""
-        notes: list[Note] = [
-            (cause, span, detail) for (cause, _, _, detail), span in self._spans.items()
-        ]
-        self._spans.clear()
-        kept = LossNotes(path).load()
-        fresh = [note for note in notes if note not in kept]
-        if not fresh:
-            return
-        file = LossNotes(path)
-        file.add(fresh)
-        with suppress(OSError):
-            file.close()
-        noted = all(note in LossNotes(path).load() for note in fresh)
-        for cause in dict.fromkeys(cause for cause, _, _ in fresh):
-            spans = [span for c, span, _ in fresh if c == cause]
+        """At the stop: a line in the log for each cause, and a note of each for the next start.
+
+        What is in the file already, word by word, is not noted again.
+        """
+        notes = dict.fromkeys([*self._known, *self._notes])
+        kept = set(LossNotes(path).load())
+        said = [note for note in notes if note in self._known or note not in kept]
+        fresh = [note for note in said if note not in kept]
+        self._notes, self._known = [], []
+        if fresh:
+            file = LossNotes(path)
+            file.add(fresh)
+            with suppress(OSError):
+                file.close()
+            kept = set(LossNotes(path).load())
+        noted = kept.issuperset(said)
+        for cause in dict.fromkeys(cause for cause, _, _ in said):
+            spans = [span for c, span, _ in said if c == cause]
             rows, tables = sum(s.rows for s in spans), len({s[:2] for s in spans})
             extra = {"sink": sink, "cause": cause, "rows": rows, "tables": tables, "noted": noted}
             log.error(
@@ -87,7 +77,11 @@ class LastWords:
                 rows,
                 tables,
                 cause,
-                next(detail for c, _, detail in fresh if c == cause),
+                next(detail for c, _, detail in said if c == cause),
                 "the next start tells of them" if noted else "they could not be noted",
                 extra=extra,
             )
+
+
+def _bounded(notes: list[Note]) -> list[Note]:
+    return merge_notes(notes) if len(notes) > MAX_NOTES else notes

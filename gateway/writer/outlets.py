@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from gateway.errors import SinkUnavailable
 from gateway.health import Heartbeats
@@ -26,6 +26,19 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Lost: TypeAlias = Callable[[Cause, Span, str], None]
+
+
+class Losing(NamedTuple):
+    """What an outlet calls when it loses rows."""
+
+    lost: Lost
+    """Count it and tell it."""
+    count: Callable[[Cause, Span], None]
+    """They are lost now, and are told later."""
+    tell: Lost
+    """Tell what was counted before."""
+    again: Lost
+    """Tell this sink alone, which has lost the row that told of it."""
 
 
 @runtime_checkable
@@ -94,6 +107,9 @@ class Outlet(ABC):
     def begin_round(self) -> None:  # noqa: B027
         """Rows are about to be taken from the hub."""
 
+    def tell(self, *, ending: bool) -> None:  # noqa: B027
+        """Tell losses that were not told at once, where it is time to; ``ending``: all of them."""
+
     @abstractmethod
     def write(self, rows: Sequence[Selected]) -> None:
         """Take a batch, which may be empty, and do what is due. Never raises on purpose."""
@@ -101,6 +117,10 @@ class Outlet(ABC):
     @abstractmethod
     def finish(self, stop_at_s: float) -> None:
         """The last batch was written: end before that monotonic time."""
+
+    def ended(self) -> None:
+        """All that is lost is noted: a clean end."""
+        self.alive.end()
 
     @abstractmethod
     def status(self) -> dict[str, Any]:
@@ -145,14 +165,14 @@ class DirectOutlet(Outlet):
         self,
         name: str,
         sink: DurableSink,
-        lost: Lost,
+        losing: Losing,
         reset: Callable[[], None],
         stop: threading.Event,
         heartbeats: Heartbeats,
         backoff: Backoff,
     ) -> None:
         notes_path = sink.state_dir / f"{name}.losses.jsonl"
-        super().__init__(name, lost, notes_path, Alive(sink.state_dir / f"{name}.alive"))
+        super().__init__(name, losing.lost, notes_path, Alive(sink.state_dir / f"{name}.alive"))
         self._sink = sink
         self._notes = LossNotes(notes_path)
         self._asked = False

@@ -16,9 +16,9 @@ from gateway.losses import Cause
 from gateway.sinks import RemoteSink
 from gateway.sinks.payload import Described, Describes
 from gateway.spool import Spool, SpoolUnwritable
+from gateway.spool.batch import Batch
 from gateway.spool.manifest import Span, merge_spans
 from gateway.spool.segment import Stored
-from gateway.spool.shelf import Batch
 from gateway.writer.deadletters import DeadLetters, Letter
 
 log = logging.getLogger(__name__)

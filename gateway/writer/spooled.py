@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,19 +13,24 @@ from gateway.health import Heartbeats
 from gateway.losses import Cause
 from gateway.model import OWN_TABLES
 from gateway.sinks import RemoteSink, Selected
-from gateway.spool import Spool, SpoolUnwritable
+from gateway.spool import LOSS_TABLE, Spool, SpoolUnwritable
+from gateway.spool.batch import FAMILIES, Batch, Family
 from gateway.spool.manifest import Note, Span, merge_notes
 from gateway.spool.segment import Stored
-from gateway.spool.shelf import FAMILIES, Batch, Family
 from gateway.writer.alive import Alive
 from gateway.writer.deadletters import DeadLetters
 from gateway.writer.deliver import Backoff, Deliverer
 from gateway.writer.lanes import BACKLOG_BATCHES, BACKLOG_BYTES, Lanes
 from gateway.writer.lastwords import told_in
-from gateway.writer.outlets import Lost, Outlet, StartsOver, spans_of
+from gateway.writer.outlets import Losing, Outlet, StartsOver, spans_of
 from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
+
+TELL_EVERY_S = 60.0
+"""What memory cannot hold while a disk takes nothing is told at once, and then so often."""
+CALM_S = 5.0
+"""After such a time the rest of it is told so soon, and what was put off."""
 
 KEEP_BYTES = 1_000_000
 """About what goes to disk in one transaction of what was in memory only."""
@@ -38,20 +44,22 @@ class SpooledOutlet(Outlet):
         name: str,
         sink: RemoteSink,
         spool: Spool,
-        lost: Lost,
+        losing: Losing,
         reset: Callable[[], None],
         ask: Callable[[], None],
         heartbeats: Heartbeats,
         backoff: Backoff,
     ) -> None:
         notes_path = spool.folder / "losses.jsonl"
-        super().__init__(name, lost, notes_path, Alive(spool.folder / "alive"))
+        super().__init__(name, losing.lost, notes_path, Alive(spool.folder / "alive"))
+        self._losing = losing
+        self._told_s = -math.inf
         self._sink = sink
         self._spool = spool
         self._lanes = Lanes(ask)
         self._unkept_rows = 0
         letters = DeadLetters(spool.folder / "dead_letters.db")
-        self.letters = self._box = LetterBox(letters, sink, spool, lost, ask)
+        self.letters = self._box = LetterBox(letters, sink, spool, losing.lost, ask)
         self._deliverer = Deliverer(
             name, sink, self._lanes, letters, self._rejected, reset, heartbeats, backoff
         )
@@ -132,7 +140,7 @@ class SpooledOutlet(Outlet):
             return
         waiting = self._lanes.unkept()
         for family in FAMILIES:
-            batches = [batch for batch in waiting if _family(batch) == family]
+            batches = [batch for batch in waiting if batch.family == family]
             for group in _groups(batches):
                 try:
                     self._spool.keep(family, group)
@@ -193,13 +201,32 @@ class SpooledOutlet(Outlet):
             for cause, detail in [batch.given_up or why]
             for span in batch.stored.spans
         )
+        # the loss of a loss is not told
+        notes = [note for note in lost if note[1].table != LOSS_TABLE]
         if ending:
-            self.last_words.add(told)
-            self._spool.let_go(unkept)
+            # in one step what would be lost by a kill becomes what is lost
+            self._spool.let_go(unkept, lost=notes, put_off=told)
+            self.last_words.add([*notes, *told], noted=True)
         else:
-            self._spool.let_go(unkept, lost=lost, put_off=told)
+            self._spool.let_go(unkept, growing=notes, put_off=told)
         for cause, span, detail in lost:
-            self._lost(cause, span, detail)
+            self._losing.count(cause, span)
+            if ending:
+                self._losing.tell(cause, span, detail)
+
+    def tell(self, *, ending: bool) -> None:
+        """A row for each batch that memory cannot hold would itself have no room."""
+        passed_s = time.monotonic() - self._told_s
+        if self._spool.grows and (
+            ending or passed_s >= (TELL_EVERY_S if self.in_memory else CALM_S)
+        ):
+            self._told_s = time.monotonic()
+            for note in self._spool.take_growing():
+                self._losing.tell(*note)
+        is_back = self._deliverer.state == "good" and not self._spool.disk.error
+        if is_back and not self.in_memory and passed_s >= CALM_S:
+            for note in self._spool.take_put_off():
+                self._losing.again(*note)
 
     def _rejected(self, spans: list[Span], words: str) -> None:
         if self._box.is_replay(self._deliverer.in_hand):
@@ -219,7 +246,13 @@ class SpooledOutlet(Outlet):
         self._drop_unkept(self._lanes.unkept(), ending=True)
         self._box.close()
         if self._is_open:
-            self._spool.close(clean=True)
+            self._spool.close(clean=False)
+
+    def ended(self) -> None:
+        """The spool is closed cleanly, too."""
+        if self._is_open:
+            self._spool.stopped()
+        super().ended()
 
     def status(self) -> dict[str, Any]:
         """State, counters, and what waits in the spool."""
@@ -246,12 +279,6 @@ class SpooledOutlet(Outlet):
             "spool_age_s": round(now - min(known), 3) if known else None,
             "last_stored_s": None if last is None else round(now - last, 3),
         }
-
-
-def _family(batch: Batch) -> Family:
-    """Where a batch belongs; it holds rows of one kind only."""
-    spans = batch.stored.spans
-    return "events" if spans and spans[0].table in OWN_TABLES else "data"
 
 
 def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

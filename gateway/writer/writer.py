@@ -23,7 +23,7 @@ from gateway.spool.manifest import Span
 from gateway.writer.deadband import Deadband
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import told_in
-from gateway.writer.outlets import DirectOutlet, Outlet, spans_of
+from gateway.writer.outlets import DirectOutlet, Losing, Outlet, spans_of
 from gateway.writer.replay import LetterBox
 from gateway.writer.spooled import SpooledOutlet
 
@@ -69,10 +69,13 @@ class Writer:
         spool: Spool | None = None,
         *,
         on_loss: Callable[[Loss], None],
+        loss_row: Callable[[Loss], Row] | None = None,
         heartbeats: Heartbeats | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        """``loss_row``: makes a row of a loss that was told before, for this sink alone."""
         self.name = name
+        self._loss_row = loss_row
         self._type = sink.config.type
         self.subscription = subscription
         self._config = config
@@ -104,12 +107,13 @@ class Writer:
         self._stop_at_s = math.inf
         pauses = backoff or Backoff()
         reset, beats = self._want_reset, self._heartbeats
+        losing = Losing(self._lost, self._count, self._tell, self._tell_again)
         self._outlet: Outlet
         if isinstance(sink, RemoteSink) and spool is not None:
             ask = subscription.wake
-            self._outlet = SpooledOutlet(name, sink, spool, self._lost, reset, ask, beats, pauses)
+            self._outlet = SpooledOutlet(name, sink, spool, losing, reset, ask, beats, pauses)
         elif isinstance(sink, DurableSink):
-            self._outlet = DirectOutlet(name, sink, self._lost, reset, self._stop, beats, pauses)
+            self._outlet = DirectOutlet(name, sink, losing, reset, self._stop, beats, pauses)
         else:
             raise TypeError(f"sink '{name}': a remote sink needs a spool, any other is durable")
         self._thread = threading.Thread(target=self._run, name=f"write {name}", daemon=True)
@@ -174,14 +178,29 @@ class Writer:
         self._reset = True
 
     def _lost(self, cause: Cause, span: Span, detail: str) -> None:
+        self._count(cause, span)
+        self._tell(cause, span, detail)
+
+    def _count(self, cause: Cause, span: Span) -> None:
         if cause not in COUNTED_APART:
             self._rows_lost += span.rows
         if cause in BEFORE_DISK:
             self._gave_up = True
-        if span.table == LOSS_TABLE:
-            return  # the loss of a loss would be told in a row of the same kind, without end
+
+    def _tell(self, cause: Cause, span: Span, detail: str) -> None:
+        if span.table != LOSS_TABLE:  # that would be told in a row of the same kind, without end
+            self._on_loss(self._loss(cause, span, detail))
+
+    def _tell_again(self, cause: Cause, span: Span, detail: str) -> None:
+        """The other sinks have the row that told of it."""
+        if self._loss_row is None:
+            self._tell(cause, span, detail)
+        else:
+            self.subscription.put(self._loss_row(self._loss(cause, span, detail)))
+
+    def _loss(self, cause: Cause, span: Span, detail: str) -> Loss:
         device, table, rows, first_ns, last_ns = span
-        self._on_loss(Loss(self.name, device, table, first_ns, last_ns, rows, cause, detail))
+        return Loss(self.name, device, table, first_ns, last_ns, rows, cause, detail)
 
     def _run(self) -> None:
         beat = f"sink {self.name}: write"
@@ -219,6 +238,8 @@ class Writer:
             else:
                 self._guarded([])  # woken for backlog
             self._tell_stored()
+            with self._no_end():
+                self._outlet.tell(ending=stopping)
             if stopping and not len(self.subscription):
                 break
         self._heartbeats.beat(beat, max(0.0, self._stop_at_s - time.monotonic()) + 30.0)
@@ -227,7 +248,7 @@ class Writer:
             self._gave_up |= self._outlet.in_memory
             self._tell_stored(ending=True)
             self._say_last_words()
-            self._outlet.alive.end()
+            self._outlet.ended()
         self._heartbeats.forget(beat)
 
     @contextmanager

@@ -11,15 +11,15 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from gateway.model import OWN_TABLES
 from gateway.spool import LOSS_TABLE, Spool, SpoolConfig, segment
+from gateway.spool.batch import Batch
 from gateway.spool.manifest import Note, Span
 from gateway.spool.segment import Stored
-from gateway.spool.shelf import Batch
 
 BEFORE = 30
 """Batches that fill the spool."""
@@ -57,7 +57,13 @@ def run(folder: Path, kill_at: int, *, in_memory: bool) -> None:
             spool.tick(idle=False)
 
     put(range(1, BEFORE + 1))
-    left = kill_at
+    kill_at_call(folder, kill_at)
+    put(range(BEFORE + 1, BEFORE + AFTER + 1))
+
+
+def kill_at_call(folder: Path, number: int) -> None:
+    """Be killed at the n-th call from now that is about this folder, before it is done."""
+    left = number
 
     def hook(name: str, args: tuple[Any, ...]) -> None:
         nonlocal left
@@ -67,18 +73,17 @@ def run(folder: Path, kill_at: int, *, in_memory: bool) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    put(range(BEFORE + 1, BEFORE + AFTER + 1))
 
 
-def main(place: Path, *, in_memory: bool) -> None:
-    """One run after another, each in a process of its own."""
+def at_each_call(place: Path, run: Callable[[Path, int], None]) -> None:
+    """One run after another in a process of its own, killed one call later each time."""
     segment.SYNCHRONOUS = "OFF"  # a kill is no power cut
     os.fdatasync = os.fsync = lambda fd: None
     for kill_at in range(1, 10_000):
         child = os.fork()
         if child == 0:
             try:
-                run(place / f"{kill_at}", kill_at, in_memory=in_memory)
+                run(place / f"{kill_at}", kill_at)
                 os._exit(0)
             except BaseException as error:
                 print(repr(error), file=sys.stderr, flush=True)
@@ -86,6 +91,11 @@ def main(place: Path, *, in_memory: bool) -> None:
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
             sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def main(place: Path, *, in_memory: bool) -> None:
+    """All runs."""
+    at_each_call(place, lambda folder, kill_at: run(folder, kill_at, in_memory=in_memory))
 
 
 if __name__ == "__main__":

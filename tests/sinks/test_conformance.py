@@ -64,7 +64,7 @@ def rows(table: Table, count: int) -> list[Selected]:
 
 
 def test_sinks_are_installed() -> None:
-    assert {"influxdb", "mqtt", "redis", "sqlite"} <= set(SINKS)
+    assert {"influxdb", "mqtt", "postgres", "redis", "sqlite"} <= set(SINKS)
 
 
 @pytest.mark.parametrize("name", SINKS)

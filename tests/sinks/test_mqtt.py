@@ -18,6 +18,7 @@ from paho.mqtt.client import MQTTMessage
 from gateway.errors import Rejected, SinkUnavailable
 from gateway.model import ALL, Column, Mark, Quality, Row, Selected, Table, bad, make_parts
 from gateway.sinks.mqtt import MqttConfig, MqttSink
+from gateway.sinks.mqtt.session import VERSIONS
 from tests.sims.mosquitto import Broker, broker, heard
 from tests.sinks.rediskit import T0, Chain, rows_of, selected, table_of
 from tests.support import free_port, need_program, until
@@ -197,6 +198,20 @@ def test_a_topic_without_rights_costs_only_its_own_rows_and_they_can_be_sent_aga
         assert box.replay().spooled == 11
         until(lambda: box.count == 11 and not box.newest(1)[0].on_its_way, 20, "refused again")
         chain.stop()
+
+
+def test_in_mqtt_3_a_broker_acknowledges_what_its_rights_make_it_drop(tmp_path: Path) -> None:
+    rights = tmp_path / "rights"
+    rights.write_text("topic readwrite +/+/status\ntopic read #\n")
+    with (
+        broker(tmp_path / "broker", f"acl_file {rights}") as made,
+        heard(made.port, ROWS) as messages,
+        sink_of(made.port, tmp_path) as sink,
+    ):
+        sink._version = VERSIONS[1]
+        send(sink, *rows_of(table_of(), 5))  # it says that it has them: nobody can know better
+        assert sink.status()["protocol"] == "3.1.1"
+        assert messages == []
 
 
 def test_a_message_that_is_too_long_for_the_broker_is_refused_alone(tmp_path: Path) -> None:

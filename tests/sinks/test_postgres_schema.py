@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gateway.analysis.looks import Waveform, capture
 from gateway.errors import GatewayError
 from gateway.model import Column
 from gateway.sinks.postgres import PostgresSink, migrate
 from gateway.sinks.postgres.schema import REVISION, TABLES
 from tests.sims.postgres_server import OWNER, PostgresServer
 from tests.sinks.postgreskit import DAY_NS, Plant, plant, row, send, server, table_of
-from tests.support import ROOT
+from tests.system.cli_kit import called
 
 __all__ = ["plant", "server"]
 
@@ -112,17 +113,6 @@ def test_a_role_that_only_writes_has_all_the_rights_it_needs(empty: Plant, tmp_p
         db.execute(f"DROP ROLE {name}")
 
 
-def gateway(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *words],
-        cwd=ROOT,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 @pytest.fixture
 def file(empty: Plant, tmp_path: Path) -> str:
     (tmp_path / "map.yaml").write_text(
@@ -140,15 +130,12 @@ def file(empty: Plant, tmp_path: Path) -> str:
     return str(config)
 
 
-def test_the_command_line(file: str, empty: Plant) -> None:
-    done = gateway("db", "check", file)
-    assert done.returncode == 1
+def test_the_command_line(file: str, empty: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = called("db", "check", file, expect=1)
     assert "run `gateway db upgrade`" in done.stderr
-    done = gateway("db", "upgrade", file)
-    assert done.returncode == 0, done.stderr
+    done = called("db", "upgrade", file)
     assert f"from nothing to {REVISION}" in done.stderr
-    done = gateway("db", "check", file, "--json")
-    assert done.returncode == 0, done.stderr
+    done = called("db", "check", file, "--json")
     assert json.loads(done.stdout) == {
         "sink": "plant",
         "version": REVISION,
@@ -156,38 +143,67 @@ def test_the_command_line(file: str, empty: Plant) -> None:
         "missing": [],
         "ok": True,
     }
-    done = gateway("db", "history", file)
+    done = called("db", "history", file)
     assert f"{REVISION}  " in done.stdout
     assert "this one is there" in done.stdout
-    done = gateway("db", "upgrade", file, "--to", "7777")
-    assert done.returncode == 1
+    done = called("db", "upgrade", file, "--to", "7777", expect=1)
     assert "7777" in done.stderr
     assert "known versions" in done.stderr
-    done = gateway("db", "downgrade", file, "--to", "base", given="n\n")
-    assert done.returncode == 1
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    done = called("db", "downgrade", file, "--to", "base", expect=1)
+    assert "delete all tables and their rows?" in done.stderr
     assert "nothing was changed" in done.stderr
     assert migrate.state(empty.config()) == REVISION
     empty.ask("DROP TABLE gateway_loss CASCADE")
-    done = gateway("db", "check", file)
-    assert done.returncode == 1
+    done = called("db", "check", file, expect=1)
     assert "gateway_loss missing" in done.stderr
 
 
 def test_a_downgrade_that_was_agreed_to(file: str, empty: Plant) -> None:
     empty.upgrade()
-    done = gateway("db", "downgrade", file, "--to", "base", "--yes", "--json")
+    done = called("db", "downgrade", file, "--to", "base", "--yes", "--json")
     assert json.loads(done.stdout) == {"sink": "plant", "before": REVISION, "after": None}
     assert migrate.state(empty.config()) is None
 
 
 def test_wrong_usage_is_told(file: str, empty: Plant) -> None:
-    done = gateway("db", "check", file, "--sink", "plnt")
-    assert done.returncode == 2
+    done = called("db", "check", file, "--sink", "plnt", expect=2)
     assert "did you mean 'plant'?" in done.stderr
-    done = gateway("db", "check", file, "--sink", "history")
-    assert done.returncode == 2
+    called("db", "check", file, "--sink", "history", expect=2)
     empty.password.write_text("wrong")
-    done = gateway("db", "upgrade", file)
-    assert done.returncode == 1
+    done = called("db", "upgrade", file, expect=1)
     assert "password authentication failed" in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_windows_are_stored_once(file: str, empty: Plant, tmp_path: Path) -> None:
+    empty.upgrade()
+    samples = np.sin(np.arange(1000, dtype="f4"))
+    waveform = Waveform("pump", "DE", "g", 25_600.0, NOW, samples, {})
+    capture_file = tmp_path / "DE.npz"
+    capture_file.write_bytes(capture(waveform))
+    for new in (1, 0):
+        done = called("db", "windows", file, capture_file, "--json")
+        assert json.loads(done.stdout) == {"windows": 1, "new": new}
+    (found,) = empty.ask(
+        "SELECT gateway, device, channel, rate_hz, samples, unit, t0_ns, data FROM raw_window"
+    )
+    assert found[:6] == ("test", "pump", "DE", 25_600.0, 1000, "g")
+    assert found[6] == NOW - round(999 * 1e9 / 25_600)
+    assert np.array_equal(np.frombuffer(found[7], "<f4"), samples)
+    (tmp_path / "other.npz").write_bytes(b"PK")
+    done = called("db", "windows", file, tmp_path / "other.npz", expect=1)
+    assert "is no window of a gateway" in done.stderr
+
+
+def test_the_file_of_a_writer_does_as_well(empty: Plant, tmp_path: Path) -> None:
+    config = tmp_path / "writer.yaml"
+    config.write_text(
+        "redis: {host: 127.0.0.1}\nstreams: [readings]\ngroup: plant\n"
+        f"sink: {{type: postgres, host: 127.0.0.1, port: {empty.server.port}, "
+        f"database: {empty.database}, user: {OWNER}, password_file: {empty.password}}}\n",
+        "utf-8",
+    )
+    called("db", "upgrade", config)
+    assert migrate.state(empty.config()) == REVISION
+    done = called("db", "windows", config, "x.npz", expect=2)
+    assert "--gateway" in done.stderr

@@ -156,6 +156,54 @@ def test_the_sink_trims_by_itself(peer: RedisPeer, looker: Any, tmp_path: Path) 
     assert [row.time_ns for row in in_stream(looker)] == [T0 + 3, T0 + 4, T0 + 5]
 
 
+def test_groups_that_read_while_it_is_trimmed_miss_nothing(
+    peer: RedisPeer, looker: Any, tmp_path: Path
+) -> None:
+    stream, count = "readings:hall-3", 600
+    table = table_of()
+    seen: dict[str, list[int]] = {"fast": [], "slow": []}
+    faults: list[BaseException] = []
+
+    def consume(group: str, at_once: int) -> None:
+        """Read and acknowledge; the first read is left pending, and claimed much later."""
+        with peer.client() as client:
+            left = groups_read(client, stream, group, at_once)
+            while len(seen[group]) < count - len(left):
+                found = client.xreadgroup(group, "c", {stream: ">"}, count=at_once, block=5000)
+                for id_, fields in found[0][1] if found else []:
+                    seen[group] += [s.row.time_ns - T0 for s in decode_batch(fields[b"b"])]
+                    client.xack(stream, group, id_)
+            _, claimed, deleted = client.xautoclaim(stream, group, "other", 0, count=count)
+            assert deleted == []
+            for id_, fields in claimed:
+                seen[group] += [s.row.time_ns - T0 for s in decode_batch(fields[b"b"])]
+                client.xack(stream, group, id_)
+
+    def guarded(group: str, at_once: int) -> None:
+        try:
+            consume(group, at_once)
+        except BaseException as error:
+            faults.append(error)
+
+    with sink_of(peer, tmp_path, trim_every_s=1e-9, latest_ttl_s=0) as sink:
+        send(sink, *rows_of(table, 1))
+        for group in seen:
+            looker.xgroup_create(stream, group, id="0")
+        threads = [threading.Thread(target=guarded, args=a) for a in (("fast", 50), ("slow", 1))]
+        for thread in threads:
+            thread.start()
+        for at in range(1, count):
+            send(sink, *rows_of(table, 1, at))
+        for thread in threads:
+            thread.join(30)
+        assert faults == []
+        for got in seen.values():
+            assert sorted(got) == list(range(count))
+        send(sink, *rows_of(table, 1, count))
+        assert sink.status()["entries_trimmed"] == count - 1
+        assert looker.xlen(stream) == 2
+
+
 # -- refusals
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from gateway.losses import Loss
 from gateway.spool import Spool, SpoolConfig
+from gateway.spool.batch import Batch, Family
 from gateway.spool.manifest import Span
 from gateway.spool.segment import Stored
-from gateway.spool.shelf import Batch, Family
 
 
 class Clock:

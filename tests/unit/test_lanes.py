@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from gateway.spool.batch import Batch, Key
 from gateway.spool.segment import Stored
-from gateway.spool.shelf import Batch, Key
 from gateway.writer.lanes import BACKLOG_BATCHES, FRESH_S, SHARE, Lanes
 from tests.unit.spoolkit import Clock
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.spool import SpoolConfig, SpoolUnwritable
+from gateway.spool.batch import Batch, Family
 from gateway.spool.segment import Segment
-from gateway.spool.shelf import Batch, Family
 from tests.unit.spoolkit import Bench, number
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.spool.shelf import Batch
+from gateway.spool.batch import Batch
 from tests.unit.spoolkit import Bench, number
 
 

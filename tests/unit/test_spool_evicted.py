@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.losses import Loss
-from gateway.spool.shelf import Batch
-from tests.sims import spool_evict
+from gateway.spool.batch import Batch
+from tests.sims import spool_evict, spool_mend
 from tests.support import ROOT
 from tests.unit.spoolkit import Bench
 
@@ -73,6 +73,33 @@ def test_a_kill_at_any_call_while_events_are_given_up_leaves_an_exact_ledger(
         assert dict(rows + lost) == once, f"killed at call {folder.name}"
         assert dict(told) == once, f"killed at call {folder.name}"
     assert evicted > len(runs)
+
+
+@pytest.mark.parametrize("how", spool_mend.HOW)
+def test_a_kill_at_any_call_while_a_damaged_segment_is_mended_leaves_an_exact_ledger(
+    tmp_path: Path, how: str
+) -> None:
+    command = [sys.executable, "-m", "tests.sims.spool_mend", str(tmp_path), how]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    runs = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(runs) > 10, "it was hardly killed"
+    everything = dict.fromkeys(range(1, spool_mend.BATCHES + 1), 1)
+    for folder in runs:
+        bench = Bench(folder, max_bytes=10_000_000)
+        with bench.closing():
+            bench.spool.tick(idle=True)
+            left = bench.spool.take(1_000, 10_000_000)
+            bench.spool.settle(batch.key for batch in left if batch.key)
+        spans = [span for batch in left for span in batch.stored.spans]
+        rows = Counter(span.first_ns for span in spans if span.table == spool_evict.EVENT)
+        told = Counter(note[1].first_ns for batch in left for note in batch.stored.told)
+        bench.losses.clear()
+        bench.open().close(clean=True)  # no row has told of any yet
+        lost = numbers_in(bench.losses, spool_evict.EVENT)
+        told += numbers_in(bench.losses, "lost before")
+        assert lost, f"killed at call {folder.name}"
+        assert dict(rows + lost) == everything, f"killed at call {folder.name}"
+        assert dict(told) == everything, f"killed at call {folder.name}"
 
 
 def test_events_given_up_are_told_by_this_run_and_what_they_told_by_the_next(bench: Bench) -> None:

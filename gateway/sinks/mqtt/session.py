@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import SinkUnavailable
 from gateway.logs import without_secrets
+from gateway.sinks.mqtt.buffered import BufferedSocket
 from gateway.sinks.mqtt.messages import Message
 from gateway.sinks.payload import TooSlow
 
@@ -62,7 +62,7 @@ class Refused(NamedTuple):
 class _Client(Client):
     """paho's client on a connection that is there already."""
 
-    def __init__(self, version: int, client_id: str, sock: socket.socket) -> None:
+    def __init__(self, version: int, client_id: str, sock: BufferedSocket) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -72,7 +72,7 @@ class _Client(Client):
         )
         self._given_socket = sock
 
-    def _create_socket(self) -> socket.socket:
+    def _create_socket(self) -> BufferedSocket:  # type: ignore[override]
         return self._given_socket
 
 
@@ -95,7 +95,8 @@ class Session:
         self._keepalive_s = keepalive_s
         self._window = in_flight
         self._max_packet: int | None = None
-        self._client = client = _Client(version, client_id, sock)
+        self._buffered = BufferedSocket(sock)
+        self._client = client = _Client(version, client_id, self._buffered)
         client.max_inflight_messages_set(0)  # the bound is ours
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
@@ -170,14 +171,13 @@ class Session:
                     words = f"{size} bytes; the broker takes at most {self._max_packet}"
                     refused.append(Refused(message, words))
                     continue
-                if len(waiting) >= self._window:
-                    self._work(lambda: bool(self._acknowledged), deadline_s)
+                if len(waiting) >= self._window:  # half of it at once, so that packets are full
+                    self._work(lambda: 2 * len(self._acknowledged) >= self._window, deadline_s)
                     self._settle(waiting, refused, out)
                 info = self._client.publish(message.topic, message.body, 1, retain)
                 waiting[info.mid] = message
-            while waiting:
-                self._work(lambda: bool(self._acknowledged), deadline_s)
-                self._settle(waiting, refused, out)
+            self._work(lambda: len(self._acknowledged) >= len(waiting), deadline_s)
+            self._settle(waiting, refused, out)
         return refused
 
     def _settle(
@@ -240,6 +240,7 @@ class Session:
                     self._client.loop_read()
                 self._client.loop_misc()
                 self._client.loop_write()
+                self._buffered.flush()
             except Exception as error:  # whatever it is, the connection is of no use any more
                 self._ended = said(repr(error))
                 return
@@ -255,18 +256,19 @@ class Session:
                 raise TimeoutError
             if self._ended or self._over.is_set() or client.socket() is None:
                 raise ConnectionError(self._ended or "the broker closed the connection")
-            self._poll(left_s)
             client.loop_write()
+            self._buffered.flush()
+            self._buffered.hurry()
+            self._poll(left_s)
             client.loop_read()
             client.loop_misc()
 
     def _poll(self, timeout_s: float) -> bool:
-        sock = self._sock
-        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        if self._buffered.pending():
             return True
         poll = select.poll()
-        events = select.POLLIN | (select.POLLOUT if self._client.want_write() else 0)
-        poll.register(sock, events)
+        writes = self._buffered.is_waiting or self._client.want_write()
+        poll.register(self._sock, select.POLLIN | (select.POLLOUT if writes else 0))
         return bool(poll.poll(min(timeout_s, 1.0) * 1000))
 
     def _faults(self) -> _Faults:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gateway.model import Array, Kind, Mark, Quality, Selected, Table, Values, plain
 from gateway.sinks.postgres.copybytes import GOOD, Lines
+from gateway.wire import Columns
 
 Groups: TypeAlias = dict[str | None, list[Lines]]
 """Column of ``sample`` -> what goes there; None: nothing but a quality."""
@@ -43,10 +44,27 @@ def clean(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
+def add_columns(groups: Groups, given: Columns, series: Array, quality_id: QualityId) -> None:
+    """Add the rows of one table. ``series``: the number of each column's series, int32."""
+    if not given.is_plain:
+        add_rows(groups, given.table, given.rows(), series, quality_id)
+        return
+    times = np.array(given.times, "i8")
+    for part, values in zip(given.table.parts, given.parts, strict=True):
+        ids = np.tile(series[list(part.columns)], len(times))
+        flat = np.repeat(times, len(part.columns))
+        good = np.full(len(flat), GOOD, "i4")
+        if isinstance(values, np.ndarray):
+            _add_values(groups, part.kind, flat, ids, good, values.ravel())
+        else:
+            texts = [clean(text) for row in values for text in row]
+            _add_values(groups, part.kind, flat, ids, good, texts)
+
+
 def add_rows(
     groups: Groups, table: Table, rows: Sequence[Selected], series: Array, quality_id: QualityId
 ) -> None:
-    """Add the rows of one table. ``series``: the number of each column's series, int32."""
+    """The same, of rows of which not all is there, or GOOD."""
     whole = [selected for selected in rows if selected.row.parts]
     empty = [selected for selected in rows if not selected.row.parts]
     if whole:
@@ -90,14 +108,14 @@ def _add_whole(
             none = bad[:, columns] & keep
             keep = keep & ~none
             if none.any():
-                at, place = np.nonzero(none)
-                gone = Lines(times[at], series[columns[place]], its[none], None)
+                line, place = np.nonzero(none)
+                gone = Lines(times[line], series[columns[place]], its[none], None)
                 groups.setdefault(None, []).append(gone)
         if keep.any():
-            at, place = np.nonzero(keep)
-            marks_of = np.full(len(at), GOOD, "i4") if its is None else its[keep]
+            line, place = np.nonzero(keep)
+            marks_of = np.full(len(line), GOOD, "i4") if its is None else its[keep]
             ids = series[columns[place]]
-            _add_values(groups, part.kind, times[at], ids, marks_of, _picked(values, keep))
+            _add_values(groups, part.kind, times[line], ids, marks_of, _picked(values, keep))
 
 
 def _kept(rows: Sequence[Selected], number: int, width: int) -> Array:

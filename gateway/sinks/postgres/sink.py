@@ -20,7 +20,7 @@ from gateway.sinks.postgres.schema import REVISION, expect_schema
 from gateway.sinks.postgres.settings import PostgresConfig
 from gateway.sinks.postgres.store import Store
 from gateway.sinks.postgres.upkeep import Upkeep
-from gateway.wire import FORMAT, decode_tables, encode_batch
+from gateway.wire import FORMAT, Columns, decode_columns, decode_tables, encode_batch
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class PostgresSink(RemoteSink):
         if format not in (FORMAT, GZIP):
             raise Rejected(f"a payload of format {format} is not for PostgreSQL")
         try:
-            tables = _tables(body, format)
+            tables = [given for given in decode_columns(_text(body, format)) if given.times]
         except ValueError as error:
             raise Rejected(f"no rows: {error}") from error
         try:
@@ -153,24 +153,24 @@ class PostgresSink(RemoteSink):
             db.close()
         return True
 
-    def _deliver(self, db: Connection, tables: parts.Tables) -> None:
+    def _deliver(self, db: Connection, tables: Sequence[Columns]) -> None:
         if not self._schema_is_known:
             expect_schema(db)
             self._schema_is_known = True
         self._registry.begin(db)
         self._upkeep.begin(db)
-        self._registry.learn(db, (rows[0].row.table for rows in tables))
+        self._registry.learn(db, (given.table for given in tables))
         self._judge(tables)
         self._store.store(db, tables)
         self._upkeep.tell_seen(db)
 
-    def _judge(self, tables: parts.Tables) -> None:
+    def _judge(self, tables: Sequence[Columns]) -> None:
         """Rejected where something of it cannot be stored."""
         oldest_ns = self._upkeep.too_old_ns
-        for rows in tables:
-            if words := self._registry.known(rows[0].row.table).conflicts:
+        for given in tables:
+            if words := self._registry.known(given.table).conflicts:
                 raise Rejected(f"{next(iter(words.values()))}; see README: a tag changes its type")
-            if oldest_ns is not None and any(row.time_ns < oldest_ns for row, _ in rows):
+            if oldest_ns is not None and min(given.times) < oldest_ns:
                 days = self.config.retention_days
                 raise Rejected(f"older than retention_days: {days}, it would be dropped at once")
 
@@ -232,11 +232,14 @@ def _portions(rows: Sequence[Selected]) -> Iterator[tuple[Sequence[Selected], in
 
 def _tables(body: bytes, format: str) -> parts.Tables:
     """The rows of a payload. ValueError."""
+    return [rows for rows in decode_tables(_text(body, format)) if rows]
+
+
+def _text(body: bytes, format: str) -> bytes:
     try:
-        text = plain_body(body, format)
+        return plain_body(body, format)
     except zlib.error as error:
         raise ValueError(f"damaged gzip: {error}") from error
-    return [rows for rows in decode_tables(text) if rows]
 
 
 def _compress(text: bytes) -> bytes:

@@ -9,12 +9,13 @@ from typing import Any
 from psycopg import errors
 
 from gateway.model import OWN_TABLES, Mark, Selected
-from gateway.sinks.postgres.arrays import Groups, add_rows, all_times
+from gateway.sinks.postgres.arrays import Groups, add_columns, all_times
 from gateway.sinks.postgres.client import Connection
 from gateway.sinks.postgres.copybytes import copy_bytes, copy_text, joined
 from gateway.sinks.postgres.own import store_own
 from gateway.sinks.postgres.registry import Registry
 from gateway.sinks.postgres.upkeep import Upkeep
+from gateway.wire import Columns
 
 CAREFUL_S = 30.0
 """After a value that was there already, so long no batch is tried the quick way."""
@@ -45,21 +46,20 @@ class Store:
         """What comes next may be there already."""
         self._careful_until_s = time.monotonic() + CAREFUL_S
 
-    def store(self, db: Connection, tables: Sequence[Sequence[Selected]]) -> None:
+    def store(self, db: Connection, tables: Sequence[Columns]) -> None:
         """Store rows, table by table; all of them or none. `Registry.learn` knows the tables."""
         registry = self._registry
         registry.learn_marks(db, _marks(tables))
         groups: Groups = {}
         own: dict[str, list[tuple[int, Selected]]] = {}
         newest: dict[int, int] = {}
-        for rows in tables:
-            table = rows[0].row.table
-            known = registry.known(table)
-            if table.name in OWN_TABLES:
-                own.setdefault(table.name, []).extend((known.source_id, row) for row in rows)
+        for given in tables:
+            name, known = given.table.name, registry.known(given.table)
+            if name in OWN_TABLES:
+                own.setdefault(name, []).extend((known.source_id, row) for row in given.rows())
                 continue
-            add_rows(groups, table, rows, known.series, registry.quality_id)
-            last_ns = max(row.time_ns for row, _ in rows)
+            add_columns(groups, given, known.series, registry.quality_id)
+            last_ns = max(given.times)
             newest[known.source_id] = max(last_ns, newest.get(known.source_id, last_ns))
         self._upkeep.make_room(db, all_times(groups.values()))
         ordered: Groups = {column: [joined(found)] for column, found in groups.items()}
@@ -103,5 +103,5 @@ def _store_own(db: Connection, own: dict[str, list[tuple[int, Selected]]]) -> No
         store_own(db, name, rows)
 
 
-def _marks(tables: Sequence[Sequence[Selected]]) -> set[Mark]:
-    return {mark for rows in tables for row, _ in rows if row.marks for mark in row.marks.values()}
+def _marks(tables: Sequence[Columns]) -> set[Mark]:
+    return {mark for t in tables for marks in t.marks.values() for mark in marks.values()}

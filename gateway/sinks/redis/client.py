@@ -104,7 +104,9 @@ class RedisClient:
     says no to a command.
     """
 
-    def __init__(self, server: RedisServer, name: str) -> None:
+    def __init__(self, server: RedisServer, name: str, *, raw: bool = False) -> None:
+        """``raw``: answers as Redis gives them; else as redis-py makes them over."""
+        self._raw = raw
         self.where = f"{server.host}:{server.port}"
         self._server = server
         self._name = re.sub(r"[^!-~]", "_", name)
@@ -191,6 +193,8 @@ class RedisClient:
                 health_check_interval=0,
                 **more,
             )
+            if self._raw:
+                self._redis.response_callbacks.clear()
         return self._redis
 
     @contextmanager
