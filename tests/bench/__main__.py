@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import alarms, delivery, fleet_sinks, footprint, live, loads, read_path, vibration
+from tests.bench import (
+    alarms,
+    delivery,
+    fleet_sinks,
+    footprint,
+    ingest,
+    live,
+    loads,
+    postgres,
+    read_path,
+    vibration,
+)
 from tests.bench.measure import machine
 
 TABLES = {
@@ -15,8 +26,10 @@ TABLES = {
     "vibration": vibration.table,
     "live": live.table,
     "fleet_sinks": fleet_sinks.table,
+    "postgres": postgres.table,
     "alarms": alarms.table,
     "footprint": footprint.table,
+    "ingest": ingest.table,
 }
 
 

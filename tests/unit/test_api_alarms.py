@@ -49,6 +49,20 @@ def test_alarms_that_stand_are_listed(running: Served) -> None:
     assert [rule["id"] for rule in rules] == [PM10, "press_1/stale"]
 
 
+def test_long_lists_come_whole_though_they_are_made_in_pieces(running: Served) -> None:
+    ids = [f"press_1/rule_{i:03}" for i in range(100)]
+    running.plant.alarms = alarms = StandingAlarms(ids)
+    for id_ in ids:
+        alarms.raise_one(id_)
+    standing = running.client.get_json("/v1/alarms")
+    assert [alarm["id"] for alarm in standing["alarms"]] == ids
+    assert standing["status"]["unacknowledged"] == 100
+    rules = running.client.get_json("/v1/alarms/rules")["rules"]
+    assert [rule["id"] for rule in rules] == ids
+    told = running.client.get_json("/v1/alarms/history")["transitions"]
+    assert [transition["id"] for transition in told] == ids[::-1]
+
+
 def test_an_acknowledgement_has_who_and_why(running: Served) -> None:
     running.plant.alarms.raise_one()
     done = act(running, "acknowledge", id=PM10, why="  filter is being changed ", who="anna")

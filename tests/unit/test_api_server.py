@@ -133,6 +133,7 @@ def test_a_connection_may_ask_again_and_again(api: Served) -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 70_000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"no request at all\r\n\r\n",
     ],
