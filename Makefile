@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check bench faults peers browser timescale wheelhouse deb sbom audit clean
+.PHONY: setup run test check bench faults peers browser timescale wheelhouse deb docs sbom audit clean
 
 setup: $(VENV)/.ready
 
@@ -74,6 +74,23 @@ audit: .cache/release/.ready
 
 bench: setup peers
 	$(BIN)/python -m tests.bench
+
+# the site of the documentation, in dist/site
+docs: .cache/docs/.ready
+	@mkdir -p dist
+	PYTHONPATH=.cache/docs $(BIN)/python -m mkdocs build --strict --quiet
+	@echo dist/site/index.html
+
+.cache/docs/.ready: docs/requirements.txt $(VENV)/.ready
+	@mkdir -p .cache
+	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/docs -r $<
+	@touch $@
+
+# linters of package/container
+.cache/container/.ready: package/container/requirements.txt $(VENV)/.ready
+	@mkdir -p .cache
+	$(BIN)/pip install --quiet --no-deps --require-hashes --upgrade --target .cache/container -r $<
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .cache var

@@ -34,6 +34,9 @@ RESERVED = frozenset({"gateway", "device", "module", "channel", "time", "_qualit
 OWN_TABLES = frozenset({"gateway_alarm", "gateway_audit", "gateway_event", "gateway_loss"})
 """Tables of what the gateway says of itself: spooled apart, given up last, never thinned out."""
 
+OWN_PREFIX = "gateway_"
+"""So begin the names of those, and of no table of the plant's."""
+
 
 class Quality(IntEnum):
     """OPC UA's three severities."""

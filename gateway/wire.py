@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -201,6 +201,48 @@ def decode_batch(body: bytes) -> list[Selected]:
 
 def decode_tables(body: bytes) -> Iterator[list[Selected]]:
     """The same table by table."""
+    return (columns.rows() for columns in decode_columns(body))
+
+
+class Columns(NamedTuple):
+    """The rows of one table as arrays, for whoever needs no row: a tenth of the time."""
+
+    table: Table
+    times: list[int]
+    """ns, one a row."""
+    parts: tuple[Any, ...]
+    """As a row's, with one dimension more: [row, column]."""
+    missing: tuple[Array | None, ...]
+    """For each part which values are not there; None: all are."""
+    empty: Array
+    """Which rows have no value at all."""
+    marks: dict[int, dict[int, Mark]]
+    """By row."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every value of every row is there, and GOOD."""
+        return not self.marks and not self.empty.any() and all(m is None for m in self.missing)
+
+    def rows(self) -> list[Selected]:
+        """The same as rows."""
+        table, times, parts, missing, empty, marks = self
+        listed = zip(*parts, strict=True) if parts else [()] * len(times)
+        if self.is_plain:
+            return [Selected(Row(table, t, p)) for t, p in zip(times, listed, strict=True)]
+        out = []
+        for at, (time_ns, row_parts) in enumerate(zip(times, listed, strict=True)):
+            row = Row(table, time_ns, () if empty[at] else row_parts, marks.get(at))
+            if empty[at]:
+                out.append(Selected(row))
+                continue
+            masks = tuple(_mask(row, number, m, at) for number, m in enumerate(missing))
+            out.append(Selected(row, None if all(m is None for m in masks) else masks))
+        return out
+
+
+def decode_columns(body: bytes) -> Iterator[Columns]:
+    """The same table by table, as arrays."""
     lines = unpack(body).split(b"\n")
     if lines.pop():
         raise ValueError("the last line has no end: a part is missing")
@@ -209,7 +251,7 @@ def decode_tables(body: bytes) -> Iterator[list[Selected]]:
     for head, rows in zip(lines[::2], lines[1::2], strict=True):
         table = _table(head)
         try:
-            yield _decoded(table, _parsed(rows))
+            yield _columns(table, _parsed(rows))
         except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
             raise ValueError(f"rows of {table.name}: {error!r}") from error
 
@@ -257,7 +299,7 @@ def _parsed(line: bytes) -> Any:
         raise ValueError(f"not JSON: {error}") from None
 
 
-def _decoded(table: Table, document: Any) -> list[Selected]:
+def _columns(table: Table, document: Any) -> Columns:
     times = document["times"]
     if not isinstance(times, list) or not set(map(type, times)) <= {int}:
         raise ValueError(f"times of {table.name}: expected a list of integers")
@@ -277,18 +319,7 @@ def _decoded(table: Table, document: Any) -> list[Selected]:
     marks = _marks(table, document.get("marks", ()), len(times))
     if not parts:
         empty[:] = True
-    listed = zip(*parts, strict=True) if parts else [()] * len(times)
-    if not marks and not empty.any() and all(m is None for m in missing):
-        return [Selected(Row(table, t, p)) for t, p in zip(times, listed, strict=True)]
-    out = []
-    for at, (time_ns, row_parts) in enumerate(zip(times, listed, strict=True)):
-        row = Row(table, time_ns, () if empty[at] else row_parts, marks.get(at))
-        if empty[at]:
-            out.append(Selected(row))
-            continue
-        masks = tuple(_mask(row, number, m, at) for number, m in enumerate(missing))
-        out.append(Selected(row, None if all(m is None for m in masks) else masks))
-    return out
+    return Columns(table, times, tuple(parts), tuple(missing), empty, marks)
 
 
 def _mask(row: Row, number: int, missing: Array | None, at: int) -> Array | None:

@@ -15,6 +15,7 @@ from gateway.analysis.rolling import FUNCTIONS, LEAST, aggregate
 from gateway.errors import GatewayError
 from gateway.model import (
     ALL,
+    OWN_PREFIX,
     RESERVED,
     Array,
     Column,
@@ -132,6 +133,9 @@ def _faults(plan: AggregatePlan, tables: Iterable[Table]) -> list[str]:
                       f"expected at most {MAX_VALUES}: fewer tags or a shorter window")  # fmt: skip
     if any(target.key == table.key for table in tables):
         faults.append(f"there is a table '{target.key}' already; choose another name")
+    if target.name.startswith(OWN_PREFIX):
+        faults.append(f"the table '{target.name}': so begin names of the gateway's own tables; "
+                      "expected another `measurement` of the group")  # fmt: skip
     labels = dict(target.labels)
     seen: set[str] = set()
     for column in target.columns:

@@ -8,6 +8,7 @@ are larger than others, so they are read here, within bounds of their own.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import anyio
@@ -18,7 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from gateway.api import schemas
-from gateway.api.access import Caller, caller_of
+from gateway.api.access import Access, Caller, caller_of
 from gateway.api.answers import JSON, only
 from gateway.api.headers import RequestHeaders
 from gateway.api.problems import Problem
@@ -90,6 +91,22 @@ def check_reach(caller: Caller, path: str) -> None:
     """Problem where a token that only sends rows is used for something else."""
     if caller.role == "ingest" and path not in PATHS:
         raise Problem(403, f"the token '{caller.who}' only sends rows", f"POST {PATH}")
+
+
+def identified_by(access: Access) -> Callable[[str, str], str]:
+    """For gRPC: (authorization, peer) -> the sender's name. PermissionError where it is not one."""
+
+    def identify(authorization: str, peer: str) -> str:
+        scope: dict[str, Any] = {"client": (peer, 0), "state": {}}
+        headers = [(b"authorization", authorization.encode("latin-1", "replace"))]
+        try:
+            caller = access.identify(scope, RequestHeaders(headers))
+            check_sender(caller)
+        except Problem as problem:
+            raise PermissionError(f"{problem.error}; expected {problem.expected}") from None
+        return caller.who
+
+    return identify
 
 
 def ingest_size(headers: RequestHeaders) -> int:

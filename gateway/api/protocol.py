@@ -110,7 +110,11 @@ class LimitedProtocol(H11Protocol, Counted):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a request that has begun has to be complete in time."""
-        super().data_received(data)
+        # h11 bounds only headers that are not complete yet: what came at one go it takes whole
+        for start in range(0, len(data), MAX_HEADER_BYTES):
+            super().data_received(data[start : start + MAX_HEADER_BYTES])
+            if self._is_upgraded or self.transport.is_closing():
+                break
         if not self.is_idle or self.transport.is_closing():
             self._expect_no_request()
         elif self._request_timer is None and self.timeout_keep_alive_task is None:

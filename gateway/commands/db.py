@@ -1,4 +1,7 @@
-"""`gateway db`: the schema of PostgreSQL sinks, brought up and down; never by a running gateway."""
+"""`gateway db`: the schema of PostgreSQL sinks, brought up and down; never by a running gateway.
+
+FILE is a gateway's configuration, or that of `gateway writer`.
+"""
 
 from __future__ import annotations
 
@@ -148,6 +151,41 @@ def check(file: ConfigFile, sink: SinkOption = None, as_json: AsJson = False) ->
         raise typer.Exit(EXIT_BAD)
 
 
+@db.command()
+def windows(
+    file: ConfigFile,
+    captures: Annotated[
+        list[Path],
+        typer.Argument(metavar="CAPTURE...", readable=False, help="Files of `gateway capture`."),
+    ],
+    gateway: Annotated[
+        str | None,
+        typer.Option("--gateway", metavar="NAME", help="Of this gateway; else of that file's."),
+    ] = None,
+    sink: SinkOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store waveforms in table raw_window: files of `gateway capture`, or of alarms.
+
+    What is there already stays as it is.
+    """
+    _needs_extra()
+    from gateway.config import load
+    from gateway.relay.loading import is_writer_file
+    from gateway.sinks.postgres.windows import read_window, store_windows
+
+    _, config = _chosen(file, sink)
+    if gateway is None:
+        if is_writer_file(file):
+            raise WrongUsage(f"{file} is no gateway's; say by --gateway whose waveforms they are")
+        gateway = load(file).name
+    new = store_windows(config, gateway, map(read_window, captures))
+    if as_json:
+        out_json({"windows": len(captures), "new": new})
+    else:
+        say(f"{count(len(captures), 'window')}, {new} new, in {config.url}", "green")
+
+
 def _done(
     name: str, config: PostgresConfig, before: str | None, after: str | None, *, as_json: bool
 ) -> None:
@@ -169,9 +207,12 @@ def _needs_extra() -> None:
 def _chosen(file: Path, sink: str | None) -> tuple[str, PostgresConfig]:
     _needs_extra()
     from gateway.config import load
+    from gateway.relay.loading import is_writer_file, load_writer
     from gateway.sinks.postgres import PostgresConfig
 
-    sinks = {n: c for n, c in load(file).sinks.items() if isinstance(c, PostgresConfig)}
+    of_writer = is_writer_file(file)
+    found = {"sink": load_writer(file).sink} if of_writer else load(file).sinks
+    sinks = {n: c for n, c in found.items() if isinstance(c, PostgresConfig)}
     if sink is not None:
         if sink not in sinks:
             raise WrongUsage(f"no PostgreSQL sink '{sink}'; {nearest(sink, sinks)}")

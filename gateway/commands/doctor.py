@@ -59,9 +59,9 @@ def doctor(
     Clock, disk, rights, libraries, every machine and every server. Nothing is written to them; a
     machine that a running gateway polls is asked through it. Exit 1 if anything FAILs.
     """
-    if file is None and USUAL_FILE.exists():
+    if file is None and _is_there(USUAL_FILE):
         file = USUAL_FILE
-    if file is not None and not file.exists():
+    if file is not None and not _is_there(file):
         raise WrongUsage(f"{file}: there is no such file; `gateway init {file}` makes one")
     shown = []
     for check in _checks(file):
@@ -86,6 +86,17 @@ def doctor(
         out(coloured(summary, "red" if bad else "yellow" if doubtful else "green"))
     if "FAIL" in states:
         raise typer.Exit(EXIT_BAD)
+
+
+def _is_there(file: Path) -> bool:
+    """Also where we may not look at it: that is said by the check."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _show(check: Check) -> None:
@@ -133,6 +144,8 @@ def _loaded(file: Path | None) -> tuple[Plant | None, list[Check]]:
         if len(error.faults) > 3:
             found += f"; and {len(error.faults) - 3} more"
         todo = f"gateway check {file}"
+        if not os.access(file, os.R_OK):
+            todo = f"ask as root, or as the gateway's user: sudo gateway doctor {file}"
         if "CREDENTIALS_DIRECTORY" in found:
             todo = "credentials are only there while the service runs: start it, and ask as root"
         return None, [Check("configuration", "FAIL", found, todo)]
@@ -234,20 +247,19 @@ def _of_sinks(plant: Plant | None, client: Client | None, document: Any) -> Iter
         return
     wanted = unknown | (plant.sinks.keys() - told.keys())
     yield from in_time(list(sinks.alone(plant, wanted)), SINKS_S)
-    yield from _of_spools(plant, client, document)
+    yield from _of_spools(plant, client)
 
 
-def _of_spools(plant: Plant, client: Client | None, document: Any) -> Iterator[Check]:
+def _of_spools(plant: Plant, client: Client | None) -> Iterator[Check]:
     from gateway.commands.checks import rate, sinks
     from gateway.sinks import RemoteSink, find_sink
 
     remote = {n: c for n, c in plant.sinks.items() if issubclass(find_sink(c.type), RemoteSink)}
     rows, how = dict.fromkeys(remote, rate.rows_per_s(plant)), "by the maps"
     used = dict.fromkeys(remote, 0)
-    if remote and client is not None:
-        before, begun = client.get_json("/v1/status"), time.monotonic()
-        time.sleep(RATE_S)
-        document, past_s = client.get_json("/v1/status"), time.monotonic() - begun
+    later = _later(client) if remote and client is not None else None
+    if later is not None:
+        before, document, past_s = later
         how = "now"
         for name in remote.keys() & document["sinks"].keys():
             first, last = before["sinks"][name], document["sinks"][name]
@@ -255,6 +267,15 @@ def _of_spools(plant: Plant, client: Client | None, document: Any) -> Iterator[C
             used[name] = int(last["spool_bytes"] or 0)
     with tempfile.TemporaryDirectory() as folder:
         for name, config in remote.items():
-            each = rate.bytes_per_row(plant, name, config, Path(folder))
-            speed = rows[name] * each
+            speed = rate.bytes_per_s(plant, name, config, Path(folder), rows[name])
             yield sinks.spool_time(name, int(plant.spool.max_bytes), speed, used[name], how)
+
+
+def _later(client: Client) -> tuple[Any, Any, float] | None:
+    """The status, the status a moment later, and the seconds between; None: it has ended."""
+    try:
+        before, begun = client.get_json("/v1/status"), time.monotonic()
+        time.sleep(RATE_S)
+        return before, client.get_json("/v1/status"), time.monotonic() - begun
+    except GatewayError:
+        return None

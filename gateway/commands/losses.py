@@ -21,6 +21,7 @@ from gateway.commands.console import (
     say,
     table,
 )
+from gateway.commands.groupletters import WriterOption, export_group, list_group, replay_group
 from gateway.terminal import count, size
 
 IDS_AT_ONCE = 500
@@ -100,8 +101,12 @@ def list_letters(
     as_json: AsJson = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
+    writer: WriterOption = None,
 ) -> None:
     """List refused lines with the server's words, newest first."""
+    if writer is not None:
+        list_group(writer, last, as_json=as_json)
+        return
     document = _ask(socket, config, "/v1/dead-letters", {"sink": sink, "max": last})
     letters = document["letters"]
     if as_json:
@@ -145,8 +150,12 @@ def export(
     sink: SinkOption = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
+    writer: WriterOption = None,
 ) -> None:
     """Write all refused lines into a file, an object a line; they stay here, too."""
+    if writer is not None:
+        export_group(writer, target)
+        return
     client = client_for(socket, config)
     path, params = "/v1/dead-letters.ndjson", {"sink": sink}
     written = download(client, path, target, "dead letters are", params, timeout_s=EXPORT_S)
@@ -157,18 +166,24 @@ def export(
 def replay(
     sink: SinkOption = None,
     ids: Annotated[
-        list[int] | None,
-        typer.Option("--id", min=1, metavar="N", help="Only this one; may come often."),
+        list[str] | None,
+        typer.Option("--id", metavar="N", help="Only this one; may come often."),
     ] = None,
     as_json: AsJson = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
+    writer: WriterOption = None,
 ) -> None:
     """Send refused lines once more, after the cause was mended.
 
     They go into the spool of their sink. Each leaves the dead letters when the sink has stored it,
     and stays, with its new words, where it is refused again.
     """
+    if writer is not None:
+        replay_group(writer, ids, as_json=as_json)
+        return
+    if wrong := next((given for given in ids or () if not given.isdecimal() or given == "0"), None):
+        raise WrongUsage(f"--id {wrong}: expected a number, as `gateway dead-letters list` has it")
     if ids and sink is None:
         raise WrongUsage("--id needs --sink: each sink counts its own letters")
     client = client_for(socket, config)

@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import resource
 import shlex
 import signal
 import sys
@@ -56,6 +57,8 @@ def run(
     logs.setup()
     # the watchdog of systemd ends a process that hangs with SIGABRT: it says where all threads are
     faulthandler.enable()
+    # a core dump would hold tokens
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from gateway.config import load_isolated
     from gateway.config.export import load_elsewhere
     from gateway.daemon import run as run_daemon

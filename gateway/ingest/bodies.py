@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from gateway.hub import Published, Subscription
-from gateway.ingest.intake import Intake
+from gateway.hub import Published
+from gateway.ingest.intake import Intake, joined
 from gateway.ingest.jsonrows import MAX_LIST_BYTES, JsonReader
 from gateway.ingest.lineprotocol import MAX_LINE, LineReader
 from gateway.ingest.points import Faults, Points
@@ -67,16 +67,6 @@ def take_body(
             published.append(intake.publish(made, max(0.0, ends_s - time.monotonic())))
     intake.note(sender, rows, faults.count)
     return Taken(rows, faults, joined(published))
-
-
-def joined(published: Sequence[Published]) -> Published:
-    """All of them as one."""
-    spans: dict[Subscription, tuple[int, int]] = {}
-    for each in published:
-        for queue, first, end in each.spans:
-            low, high = spans.get(queue, (first, end))
-            spans[queue] = min(low, first), max(high, end)
-    return Published(tuple((queue, *span) for queue, span in spans.items()))
 
 
 def _unpacked(body: bytes, is_gzip: bool) -> Iterator[bytes]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gateway.hub import DEFAULT_CELLS, Hub, Published, cells
+from gateway.hub import DEFAULT_CELLS, Hub, Published, Subscription, cells
 from gateway.ingest.settings import IngestConfig
 from gateway.ingest.shapes import Shapes
 from gateway.model import Mark, Row, Table
@@ -16,6 +16,8 @@ from gateway.model import Mark, Row, Table
 SHARE_CELLS = DEFAULT_CELLS // 2
 """Of the queue of each sink: rows of others wait until there is room, and never push out those
 that the gateway reads itself."""
+
+PIECE_CELLS = SHARE_CELLS // 8
 
 STORED_S = 30.0
 """A sender is told to send again where rows are not on disk after this."""
@@ -40,6 +42,11 @@ class Room:
     def used(self) -> int:
         """Cells taken now."""
         return self._used
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody gets any more."""
+        return self._closed
 
     def take(self, wanted: int, timeout_s: float) -> None:
         """Take cells, more than there are only where nobody has any. Busy after the time-out."""
@@ -97,10 +104,14 @@ class Intake:
         """Publish rows, which must be of `shapes`; where they stand in the queues.
 
         A row that is not newer than the newest of its table goes to the sinks alone: it changes
-        nothing that is live. Waits for room. Busy where there is none in time.
+        nothing that is live. Waits for room. Busy where there is none in time: some may have been
+        published.
         """
-        wanted = sum(map(cells, rows))
-        self.room.take(wanted, timeout_s)
+        ends_s = time.monotonic() + timeout_s
+        return joined([self._publish(*piece, ends_s - time.monotonic()) for piece in _pieces(rows)])
+
+    def _publish(self, rows: Sequence[Row], cost: int, timeout_s: float) -> Published:
+        self.room.take(cost, max(0.0, timeout_s))
         fresh: list[Row] = []
         late: list[Row] = []
         with self._lock:
@@ -114,11 +125,10 @@ class Intake:
             # within the lock, so that rows of a table reach the queues in the order of their times
             published = self.hub.publish_all(fresh) if fresh else Published(())
             if late:
-                after = self.hub.publish_all(late, late=True)
-                published = Published(published.spans + after.spans)
+                published = joined([published, self.hub.publish_all(late, late=True)])
             self._counts["rows"] += len(rows)
             self._counts["rows_late"] += len(late)
-        self.hub.when_stored(published, lambda _: self.room.give_back(wanted))
+        self.hub.when_stored(published, lambda _: self.room.give_back(cost))
         return published
 
     def note(self, sender: str, rows: int, refused: int = 0, messages: int = 1) -> None:
@@ -148,3 +158,26 @@ class Intake:
             "waiting_cells": self.room.used,
             "senders": senders,
         }
+
+
+def _pieces(rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], int]]:
+    """The rows in pieces that are small beside a queue, each with its cells."""
+    begin = cost = 0
+    for at, row in enumerate(rows):
+        of_row = cells(row)
+        if cost and cost + of_row > PIECE_CELLS:
+            yield rows[begin:at], cost
+            begin, cost = at, 0
+        cost += of_row
+    if begin < len(rows):
+        yield rows[begin:], cost
+
+
+def joined(published: Sequence[Published]) -> Published:
+    """All of them as one."""
+    spans: dict[Subscription, tuple[int, int]] = {}
+    for each in published:
+        for queue, first, end in each.spans:
+            low, high = spans.get(queue, (first, end))
+            spans[queue] = min(low, first), max(high, end)
+    return Published(tuple((queue, *span) for queue, span in spans.items()))

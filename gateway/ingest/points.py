@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gateway.ingest.shapes import Refused
-from gateway.model import ALL, Array, Mark, Quality, Row, Scalar, Table, Values
+from gateway.model import ALL, Array, Mark, Quality, Row, Scalar, Table
 
 MAX_AHEAD_NS = 86_400_000_000_000
 """A time is refused that lies further ahead of the gateway's own clock: it would stay the newest
@@ -112,7 +112,7 @@ def _stamped(
     return times
 
 
-def _part(table: Table, number: int, values: list[Sequence[Scalar]]) -> Sequence[Values]:
+def _part(table: Table, number: int, values: list[Sequence[Scalar]]) -> Array | list[list[str]]:
     kind, columns = table.parts[number]
     chosen: Sequence[Sequence[Scalar]] = values
     if len(table.parts) > 1:
@@ -122,48 +122,43 @@ def _part(table: Table, number: int, values: list[Sequence[Scalar]]) -> Sequence
     if any(None in line for line in chosen):
         chosen = [[0 if v is None else v for v in line] for line in chosen]
     made: Array = np.array(chosen, kind)
-    return list(made)
+    return made
 
 
 def rows_of(
     table: Table,
     times: Sequence[int],
-    parts: Sequence[Sequence[Values]],
+    parts: Sequence[Array | list[list[str]]],
     marks: dict[int, dict[int, Mark]],
 ) -> list[Row]:
-    """Rows of one table, of which each part has a value list a row.
+    """Rows of one table; each part is an array [row, column], or texts a list a row.
 
     Values that are not finite are marked BAD. The last row has arrays of its own: whoever keeps
     the newest row must not keep all of the message.
     """
-    odd: set[int] = set()
-    for part, rows in zip(table.parts, parts, strict=True):
-        if part.kind[0] == "f" and rows:
-            finite = np.isfinite(np.asarray(rows)).all(axis=1)
-            odd.update(np.flatnonzero(~finite).tolist())
-    for at in odd:
-        marks[at] = {**_not_finite(table, [rows[at] for rows in parts]), **marks.get(at, {})}
-    if not marks:
-        out = [Row(table, t, p) for t, p in zip(times, zip(*parts, strict=True), strict=True)]
+    for number, part in enumerate(table.parts):
+        values = parts[number]
+        if isinstance(values, np.ndarray) and part.kind[0] == "f":
+            finite = np.isfinite(values)
+            if not finite.all():
+                _mark_not_finite(part.columns, values, finite, marks)
+    made = zip(times, zip(*parts, strict=True), strict=True)
+    if marks:
+        out = [Row(table, t, p, marks.get(at)) for at, (t, p) in enumerate(made)]
     else:
-        out = [
-            Row(table, t, p, marks.get(at))
-            for at, (t, p) in enumerate(zip(times, zip(*parts, strict=True), strict=True))
-        ]
+        out = [Row(table, t, p) for t, p in made]
     if len(out) > 1:
         last = out[-1]
         last.parts = tuple(v if isinstance(v, list) else v.copy() for v in last.parts)
     return out
 
 
-def _not_finite(table: Table, parts: Sequence[Values]) -> dict[int, Mark]:
-    found = {}
-    for part, values in zip(table.parts, parts, strict=True):
-        if isinstance(values, np.ndarray) and part.kind[0] == "f":
-            for place in np.flatnonzero(~np.isfinite(values)).tolist():
-                reason = "nan" if np.isnan(values[place]) else "infinite"
-                found[part.columns[place]] = Mark(Quality.BAD, reason)
-    return found
+def _mark_not_finite(
+    columns: Sequence[int], values: Array, finite: Array, marks: dict[int, dict[int, Mark]]
+) -> None:
+    for at, place in np.argwhere(~finite).tolist():
+        reason = "nan" if np.isnan(values[at, place]) else "infinite"
+        marks.setdefault(at, {}).setdefault(columns[place], Mark(Quality.BAD, reason))
 
 
 def check_time(time_ns: int, now_ns: int | None = None) -> int:

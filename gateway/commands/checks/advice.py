@@ -41,7 +41,6 @@ _ADVICE = {
     "gateway_no_answer": "the converter asked, and the unit was silent: its number, speed, wiring",
     "device_failure": "the device reports a failure of its own: look at its display",
     "busy": "the device is busy: poll it less often",
-    "disk_full": "free some space",
 }
 
 _OF_DRIVER = {
@@ -54,6 +53,10 @@ _OF_DRIVER = {
     "parity, A and B",
     ("nidaq", "refused"): "does the NI gRPC Device Server run there, and listen on all addresses?",
 }
+
+
+REASONS = frozenset(_ADVICE)
+"""Those that have words of their own."""
 
 
 def advice(driver: str, reason: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import statistics
 import tempfile
 import time
@@ -25,9 +26,17 @@ FREE_AT_LEAST = 100_000_000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def mode_of(path: Path) -> int:
+    """The mode of what is there; 0 where nothing is, or where we may not look."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
 def existing(path: Path) -> Path:
     """The folder itself, or the nearest above it that exists."""
-    while not path.is_dir() and path != path.parent:
+    while not stat.S_ISDIR(mode_of(path)) and path != path.parent:
         path = path.parent
     return path
 
@@ -35,12 +44,12 @@ def existing(path: Path) -> Path:
 def space(state_dir: Path, wanted_bytes: int, used_bytes: int) -> Check:
     """Free bytes against what the configuration allows the gateway to keep there."""
     folder = existing(state_dir)
-    stat = os.statvfs(folder)
-    free = stat.f_bavail * stat.f_frsize
-    total = stat.f_blocks * stat.f_frsize
+    volume = os.statvfs(folder)
+    free = volume.f_bavail * volume.f_frsize
+    total = volume.f_blocks * volume.f_frsize
     found = f"{size(free)} free of {size(total)} under {folder}"
     missing = wanted_bytes - used_bytes - free
-    if stat.f_files and not stat.f_favail:
+    if volume.f_files and not volume.f_favail:
         return Check("disk", "FAIL", f"{found}, but no inode", "delete small files: df -i")
     if free < FREE_AT_LEAST:
         todo = "free some space, or give state_dir another disk"

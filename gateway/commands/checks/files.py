@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from gateway.api.address import Address
-from gateway.commands.checks.disk import existing
+from gateway.commands.checks.disk import existing, mode_of
 from gateway.commands.checks.report import Check
 
 SERVICE_USER = "edge-gateway"
@@ -47,18 +47,18 @@ class User(NamedTuple):
 
 
 def user_of(pid: int | None, state_dir: Path) -> User:
-    """The user of the running gateway; else the service's where root asks; else who asks."""
+    """The user of the running gateway; else the service's where it is one's; else who asks."""
     uid = os.geteuid()
     if pid is not None:
         try:
             uid = Path(f"/proc/{pid}").stat().st_uid
         except OSError:
             uid = os.geteuid()
-    elif uid == 0 and state_dir.parent == Path("/var/lib"):
+    elif state_dir.parent == Path("/var/lib"):
         try:
             uid = pwd.getpwnam(SERVICE_USER).pw_uid
         except KeyError:
-            uid = 0
+            uid = os.geteuid()
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -70,7 +70,7 @@ def user_of(pid: int | None, state_dir: Path) -> User:
 def state_folder(state_dir: Path, user: User) -> Check:
     """Whether the gateway can keep its state."""
     name = "state_dir"
-    if state_dir.exists() and not state_dir.is_dir():
+    if (mode := mode_of(state_dir)) and not stat.S_ISDIR(mode):
         return Check(name, "FAIL", f"{state_dir} is not a folder", "name another one")
     folder = existing(state_dir)
     if not user.may(folder, os.W_OK | os.X_OK):
@@ -91,14 +91,14 @@ def status_socket(path: Path, user: User, running: bool) -> Check:
     """Whether the gateway can make its socket, or a tool can use it."""
     name = "socket"
     if running:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        mode = stat.S_IMODE(mode_of(path))
         if mode & 0o002:
             todo = f"chmod 660 {path}"
             return Check(name, "WARN", f"everybody may use {path}", todo)
         return Check(name, "OK", f"a gateway answers at {path} (mode {mode:04o})")
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+    if (mode := mode_of(path)) and not stat.S_ISSOCK(mode):
         return Check(name, "FAIL", f"{path} is not a socket", "remove it, or change api.socket")
-    if path.exists():
+    if mode:
         return Check(name, "OK", f"{path}; no gateway runs there")
     folder = existing(path.parent)
     if not user.may(folder, os.W_OK | os.X_OK):

@@ -12,9 +12,6 @@ from gateway.errors import GatewayError, SinkUnavailable
 from gateway.sinks import DurableSink, RemoteSink, SinkConfig, find_sink
 from gateway.terminal import count, duration, number, size
 
-LATE_S = 60.0
-"""A running gateway stores something at least this often, whatever the dead bands."""
-
 SHORT_S = 8 * 3600.0
 """A spool that holds less than a shift is worth a word."""
 
@@ -45,9 +42,9 @@ def running(document: Mapping[str, Any]) -> Iterator[tuple[str, Check | None]]:
             yield name, Check(title, "FAIL", f"stores nothing: {words}{waiting}", advice(words))
         elif sink["last_stored_s"] is None:
             yield name, None
-        elif sink["dead_letters"]:
+        elif sink.get("dead_letters"):
             found = f"stores; {count(sink['dead_letters'], 'row')} refused for good"
-            yield name, Check(title, "WARN", found, "why: gateway dead-letters")
+            yield name, Check(title, "WARN", found, "why: gateway dead-letters list")
         else:
             ago = duration(float(sink["last_stored_s"]))
             yield name, Check(title, "OK", f"stored something {ago} ago{waiting}")

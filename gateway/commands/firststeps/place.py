@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import tempfile
@@ -79,13 +80,15 @@ def write_all(texts: Mapping[Path, tuple[str, int]], home: Home, *, force: bool)
             raise WrongUsage(f"{path} exists already; overwrite with --force") from None
         except OSError as error:
             why = error.strerror or str(error)
-            hint = "; run it as root" if isinstance(error, PermissionError) and home.unit else ""
+            hint = "; as root, or elsewhere" if isinstance(error, PermissionError) else ""
             raise WrongUsage(f"{path} cannot be written: {why}{hint}") from error
 
 
 def _make_folder(folder: Path, home: Home) -> None:
     if folder.is_dir():
         return
+    if folder.exists():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
     folder.mkdir(parents=True, mode=0o750 if home.unit else 0o755)
     if home.group is not None:
         os.chown(folder, -1, home.group)
