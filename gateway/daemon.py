@@ -109,10 +109,11 @@ async def _main(
         stuck: list[GatewayError] = []
         async with anyio.create_task_group() as consumers:
             try:
-                await consumers.start(server.run, server_stop)
                 for writer in runtime.writers.values():
                     await anyio.to_thread.run_sync(writer.start)
                 await anyio.to_thread.run_sync(runtime.start_alarms)
+                # only now: whoever asks before alarms are read would be told that there are none
+                await consumers.start(server.run, server_stop)
                 rpc = _start_rpc(runtime)
                 for worker in runtime.workers.values():
                     worker.start()

@@ -23,6 +23,7 @@ from gateway.config import BusPlan, Plant
 from gateway.driver import Driver, PolledDriver, Probe, StreamDriver
 from gateway.errors import DeviceUnavailable, GatewayError
 from gateway.events import EventLog
+from gateway.fleet import RemoteOperators
 from gateway.health import Heartbeats, clock_synchronised
 from gateway.hub import Dropped, Hub, Subscription
 from gateway.ingest.intake import Intake
@@ -132,7 +133,8 @@ class Runtime:
         if isinstance(sink, Tells):
             alarms = self.alarms
             listen = lambda to: alarms.listen(lambda t: to(as_document(t)))  # noqa: E731
-            sink.tell(Facts(self.name, self.status, alarms.active, listen))
+            operate = RemoteOperators(alarms, self.audit)
+            sink.tell(Facts(self.name, self.status, alarms.active, listen, operate))
 
     def drop_sink(self, name: str, stop_s: float) -> None:
         """End a sink: its rows so far are delivered or stay on disk, and it gets no more."""
@@ -204,6 +206,11 @@ class Runtime:
         """Read what was kept of alarms, judge them from now on, and tell who is to be told."""
         self.alarms.disable(self.disabled())
         self.alarms.start()
+        for writer in self.writers.values():  # what a kill may have cost is in their own database
+            if (stored := writer.alarms) is not None:
+                for row in self.alarms.rows_from(stored.first_ns):
+                    if not stored.has(row):
+                        writer.subscription.put(row)
         self.notifiers.start()
         for sink in self.sinks.values():
             self._tell(sink)

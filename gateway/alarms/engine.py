@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from gateway.alarms import again
 from gateway.alarms.alarm import Alarm
 from gateway.alarms.board import Board, Now
 from gateway.alarms.captures import Captures
@@ -21,6 +22,7 @@ from gateway.alarms.rows import AlarmRows
 from gateway.alarms.rules import AlarmPlan
 from gateway.alarms.store import Store
 from gateway.alarms.words import cleaned
+from gateway.errors import GatewayError
 from gateway.health import Heartbeats, Rolling
 from gateway.model import Row, Table
 
@@ -72,6 +74,9 @@ class Engine:
         self._wanted: frozenset[Table] = frozenset()
         self._inbox = Inbox()
         self._listeners: tuple[Callable[[Transition], None], ...] = ()
+        self._listening = threading.Lock()
+        """Around changes of that alone: a row that raises thousands of alarms holds the other lock
+        for seconds, and the loop of the HTTP app does not wait for it."""
         self._came_s: float | None = None
         self._stopping = False
         self._learned_s = 0.0
@@ -230,6 +235,17 @@ class Engine:
         """Transitions, the newest first."""
         return self._store.history(from_ns, to_ns, most, alarm)
 
+    def rows_from(self, from_ns: int) -> list[Row]:
+        """Rows of the transitions from then on, oldest first, as they were published. Blocks."""
+        try:
+            found = self._store.history(from_ns, 2**63 - 1, again.MOST)
+            transitions = [again.transition_of(document) for document in reversed(found)]
+        except (GatewayError, ValueError, KeyError) as error:
+            log.warning("alarms cannot be sent again", extra={"error": str(error)})
+            return []
+        with self._lock:
+            return [self._rows.row_of(transition) for transition in transitions]
+
     def acknowledge(self, alarm: str, who: str, why: str) -> Transition:
         """Acknowledge by id. GatewayError where it was, but is not on disk."""
         with self._lock:
@@ -262,11 +278,11 @@ class Engine:
 
     def listen(self, listener: Callable[[Transition], None]) -> Callable[[], None]:
         """Be told of every transition."""
-        with self._lock:
+        with self._listening:
             self._listeners = (*self._listeners, listener)
 
         def end() -> None:
-            with self._lock:
+            with self._listening:
                 self._listeners = tuple(kept for kept in self._listeners if kept is not listener)
 
         return end

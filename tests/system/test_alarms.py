@@ -7,7 +7,7 @@ import json
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,9 @@ def test_states_outlive_a_kill_and_a_reload_tells_what_it_takes_away(hall: Hall)
         body = {"id": "press/guard", "why": "seen", "who": "anna"}
         hall.client.post_json("/v1/alarms/acknowledge", body=body)
     before = {"press/force.high": "unacknowledged", "press/guard": "acknowledged"}
-    with hall.running() as process:
-        assert hall.states() == before
+    with started("run", hall.file, log=hall.log) as process:
+        assert until(lambda: _answered(hall.states), 20, "an answer") == (before,)  # the first one
+        until(lambda: hall.polls() > 3, 20, "polls")
         numbers = [t["number"] for t in hall.history()]
         assert len(numbers) == 3  # the restart itself changed nothing
         polls = hall.polls()
@@ -201,6 +202,13 @@ def test_rules_are_tried_on_the_history_of_a_gateway_that_runs(hall: Hall) -> No
         until(lambda: _good(test), 20)
         assert [t["id"] for t in test()] == ["press/force.high"]
         assert hall.states() == {}  # it was only a test
+
+
+def _answered(work: Callable[[], Any]) -> Any:
+    """What it gives, as (found,); None where no gateway answers yet."""
+    with contextlib.suppress(NotRunning):
+        return (work(),)
+    return None
 
 
 def _good(work: Any) -> bool:

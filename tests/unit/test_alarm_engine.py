@@ -114,6 +114,28 @@ def test_it_is_detected_well_within_200_ms(running: Running) -> None:
     assert running.engine.latency.milliseconds()["p99"] < 200
 
 
+def test_who_begins_to_listen_does_not_wait_for_a_row_that_raises_thousands(
+    running: Running,
+) -> None:
+    """The HTTP app does so in its loop."""
+    judging, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: Transition) -> None:
+        judging.set()
+        go_on.wait(10)
+
+    running.engine.listen(slowly)
+    running.force(400.0)
+    assert judging.wait(10)
+    listening = threading.Thread(target=lambda: running.engine.listen(lambda _: None)())
+    listening.start()
+    listening.join(5)
+    alive = listening.is_alive()
+    go_on.set()
+    listening.join(10)
+    assert not alive
+
+
 def test_an_acknowledge_is_on_disk_before_it_returns(running: Running) -> None:
     running.raised()
     running.engine.acknowledge(FORCE, "anna", "seen\x00 \ud800")
@@ -190,6 +212,7 @@ def test_a_listener_that_fails_costs_nobody_else_anything(running: Running) -> N
     later: list[Transition] = []
     running.engine.listen(later.append)
     running.raised()
+    until(lambda: later)
     end()
     assert len(later) == len(running.log) == 1
 
