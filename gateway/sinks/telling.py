@@ -17,6 +17,8 @@ class Facts(NamedTuple):
     """Alarms that are not normal, in the shape of `alarmschemas.ActiveAlarm`."""
     listen: Callable[[Callable[[Mapping[str, Any]], None]], Callable[[], None]]
     """Be told of every transition (`alarmschemas.AlarmTransition`); returns what ends it."""
+    operate: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """Do a command of `gateway.fleet`, and say what came of it; this one blocks."""
 
 
 @runtime_checkable

@@ -41,6 +41,8 @@ class Lanes:
         """What is being sent; the last one has overtaken the first."""
         self._done: list[Batch] = []
         self._size = 0
+        self._own_size = 0
+        """Of that alarms, events and losses."""
         self._run = 0
         """Live batches that went before the backlog since one of that did."""
         self._more = False
@@ -52,23 +54,28 @@ class Lanes:
         with self._ready:
             for batch in batches:
                 self._live.append(batch)
-                self._size += len(batch.stored.body)
+                self._weigh(batch, +1)
             while self._size > self._live_bytes and len(self._live) + len(self._late) > 1:
                 out.append(self._pop_oldest())
-                self._size -= len(out[-1].stored.body)
+                self._weigh(out[-1], -1)
             self._ready.notify()
         return out
 
     def _pop_oldest(self) -> Batch:
         """Of alarms, events and losses only what is more than half of the room."""
-        spared = 0
+        wanted = "events" if 2 * self._own_size > self._live_bytes else "data"
         for lane in (self._late, self._live):
             for index, batch in enumerate(lane):
-                if batch.family == "data" or 2 * spared > self._live_bytes:
+                if batch.family == wanted:
                     del lane[index]
                     return batch
-                spared += len(batch.stored.body)
         return (self._late or self._live).popleft()
+
+    def _weigh(self, batch: Batch, sign: int) -> None:
+        """A batch came into memory, or went."""
+        size = sign * len(batch.stored.body)
+        self._size += size
+        self._own_size += size if batch.family == "events" else 0
 
     def wants_backlog(self) -> bool:
         """Whether the backlog lane runs low."""
@@ -119,7 +126,7 @@ class Lanes:
                 self._backlog.appendleft(batch)
             else:
                 self._late.appendleft(batch)
-                self._size += len(batch.stored.body)
+                self._weigh(batch, +1)
 
     @property
     def in_hand(self) -> Batch | None:
@@ -155,7 +162,7 @@ class Lanes:
         batch = {"live": self._live, "late": self._late, "backlog": self._backlog}[lane].popleft()
         batch.lane = lane
         if lane != "backlog":
-            self._size -= len(batch.stored.body)
+            self._weigh(batch, -1)
         return batch
 
     def finished(self, batch: Batch) -> None:

@@ -33,7 +33,7 @@ class Losing(NamedTuple):
 
     lost: Lost
     """Count it and tell it."""
-    count: Callable[[Cause, Span], None]
+    counted: Callable[[Cause, Span], None]
     """They are lost now, and are told later."""
     tell: Lost
     """Tell what was counted before."""

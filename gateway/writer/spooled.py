@@ -54,6 +54,7 @@ class SpooledOutlet(Outlet):
         super().__init__(name, losing.lost, notes_path, Alive(spool.folder / "alive"))
         self._losing = losing
         self._told_s = -math.inf
+        self._told_last = False
         self._sink = sink
         self._spool = spool
         self._lanes = Lanes(ask)
@@ -205,21 +206,23 @@ class SpooledOutlet(Outlet):
         notes = [note for note in lost if note[1].table != LOSS_TABLE]
         if ending:
             # in one step what would be lost by a kill becomes what is lost
-            self._spool.let_go(unkept, lost=notes, put_off=told)
-            self.last_words.add([*notes, *told], noted=True)
+            words = [*notes, *told]
+            self._spool.let_go(unkept, lost=words)
+            self.last_words.add(words, noted=True)
         else:
             self._spool.let_go(unkept, growing=notes, put_off=told)
         for cause, span, detail in lost:
-            self._losing.count(cause, span)
+            self._losing.counted(cause, span)
             if ending:
                 self._losing.tell(cause, span, detail)
 
     def tell(self, *, ending: bool) -> None:
         """A row for each batch that memory cannot hold would itself have no room."""
         passed_s = time.monotonic() - self._told_s
-        if self._spool.grows and (
-            ending or passed_s >= (TELL_EVERY_S if self.in_memory else CALM_S)
-        ):
+        is_last, self._told_last = ending and not self._told_last, ending
+        due_s = TELL_EVERY_S if self.in_memory else CALM_S
+        # these rows may have no room either: once is enough at the end, the next start does it
+        if self._spool.grows and (is_last or (passed_s >= due_s and not ending)):
             self._told_s = time.monotonic()
             for note in self._spool.take_growing():
                 self._losing.tell(*note)
@@ -244,6 +247,7 @@ class SpooledOutlet(Outlet):
         self._settle()
         self._keep()
         self._drop_unkept(self._lanes.unkept(), ending=True)
+        self.last_words.add(self._spool.take_growing(), noted=True)
         self._box.close()
         if self._is_open:
             self._spool.close(clean=False)

@@ -22,6 +22,7 @@ from gateway.spool import LOSS_TABLE, Spool
 from gateway.spool.manifest import Span
 from gateway.writer.deadband import Deadband
 from gateway.writer.deliver import Backoff
+from gateway.writer.interruption import Interruption, StoredAlarms
 from gateway.writer.lastwords import told_in
 from gateway.writer.outlets import DirectOutlet, Losing, Outlet, spans_of
 from gateway.writer.replay import LetterBox
@@ -39,8 +40,6 @@ HURRY_S = 0.1
 """Least time between two batches where somebody waits until rows are on disk."""
 BEFORE_DISK = frozenset({"encode_fault", "spool_unwritable"})
 """Causes of losses of rows that were never on disk."""
-COMPARABLE_NS = 7 * 86_400_000_000_000
-"""Further apart, the clock of the rows and the one that a file's time came from differ."""
 
 
 class WriterConfig(Settings):
@@ -90,11 +89,8 @@ class Writer:
         self._faults = 0
         self._held_rows = 0
         self._dropped_before = 0
-        self._interrupted: dict[tuple[str, str], int] = {}
-        self._nothing_since_ns: int | None = None
-        """When a run began that was killed, for tables of which it has stored no row."""
-        self._begun: set[tuple[str, str]] = set()
-        """Tables with rows since the start after it."""
+        self.alarms: StoredAlarms | None = None
+        """After an unclean stop: which transitions of alarms are stored."""
         self._rows_accepted = 0
         self._rows_unchanged = 0
         self._rows_lost = 0
@@ -116,6 +112,7 @@ class Writer:
             self._outlet = DirectOutlet(name, sink, losing, reset, self._stop, beats, pauses)
         else:
             raise TypeError(f"sink '{name}': a remote sink needs a spool, any other is durable")
+        self._interruption = Interruption(self._outlet.alive, config.flush_interval_s)
         self._thread = threading.Thread(target=self._run, name=f"write {name}", daemon=True)
 
     def start(self) -> None:
@@ -209,9 +206,9 @@ class Writer:
         self._outlet.alive.begin(2.0 * interval_s)
         with self._no_end():
             self._outlet.open()
-            self._interrupted.update(self._outlet.interrupted())
-            if self._outlet.stored_nothing():
-                self._nothing_since_ns = self._outlet.alive.since_ns
+            nothing = self._outlet.stored_nothing()
+            self._interruption.found(self._outlet.interrupted(), nothing=nothing)
+            self.alarms = self._interruption.alarms()
         self._opened.set()
         held: list[Row] = []
         flushed_s = time.monotonic()
@@ -289,11 +286,11 @@ class Writer:
         self._rows_accepted += len(rows)
         with self._no_end():
             self._repeat_after_loss()
-            self._interrupted.update(self._outlet.interrupted())
-            if self._interrupted:  # a table of which nothing was stored is not among these
-                self._nothing_since_ns = self._outlet.alive.since_ns
-            if self._interrupted or self._nothing_since_ns is not None:
-                self._report_interruption(rows)
+            self._interruption.found(self._outlet.interrupted())
+            for note in self._interruption.missing(rows):
+                # its row is on disk only after these rows are, and a kill may come in between
+                self._outlet.note([note])
+                self._lost(*note)
         size = self._config.batch_rows
         for at in range(0, len(rows), size) or (0,):
             batch = rows[at : at + size]
@@ -342,34 +339,3 @@ class Writer:
         with self._no_end():
             for span in spans_of(selected):
                 self._lost("encode_fault", span, repr(error)[:200])
-
-    def _report_interruption(self, rows: list[Row]) -> None:
-        """After an unclean stop: what each table may have lost before its first new row.
-
-        At most what came between the last stored row and the time until which the gateway may
-        have run, which is known to two flush intervals.
-        """
-        within_ns = int(2e9 * self._config.flush_interval_s)
-        for row in rows:
-            table = row.table
-            key = (table.device, table.key)
-            if key in self._begun:
-                continue
-            self._begun.add(key)
-            last_ns = self._interrupted.pop(key, self._nothing_since_ns)
-            if last_ns is None or table.name in OWN_TABLES or not table.interval_s:
-                continue
-            interval_ns = table.interval_s * 1e9
-            end_ns = self._outlet.alive.before_ns or 0
-            if not table.steady and end_ns:  # what came long before the end was stored
-                last_ns = max(last_ns, min(end_ns - within_ns, row.time_ns - 1))
-            if not 0 < end_ns - last_ns < COMPARABLE_NS:
-                end_ns = last_ns + within_ns
-            missing = int((row.time_ns - last_ns) / interval_ns - 0.5)
-            at_most = min(missing, math.ceil((end_ns - last_ns) / interval_ns))
-            if at_most > 0:
-                span = Span(table.device, table.key, at_most, last_ns + 1, row.time_ns - 1)
-                detail = "at most; the gateway was not stopped cleanly"
-                # its row is on disk only after these rows are, and a kill may come in between
-                self._outlet.note([("unclean_stop", span, detail)])
-                self._lost("unclean_stop", span, detail)

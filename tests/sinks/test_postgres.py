@@ -19,7 +19,7 @@ from gateway.errors import Rejected
 from gateway.events import EventLog
 from gateway.losses import Loss, LossLedger
 from gateway.model import ALL, Column, Kind, Mark, Quality, Row, Selected, Table, bad, make_parts
-from gateway.sinks.postgres import PostgresSink
+from gateway.sinks.postgres import PostgresConfig, PostgresSink
 from gateway.sinks.postgres.own import COLUMNS as OWN_COLUMNS
 from gateway.wire import decode_batch
 from tests.sinks.postgreskit import DAY_NS, Plant, plant, row, send, server, sink, table_of
@@ -312,3 +312,19 @@ def test_payloads_have_a_bound_and_lose_nothing(sink: PostgresSink) -> None:
     times = [s.row.time_ns for p in payloads for s in decode_batch(p.body)]
     assert times == [s.row.time_ns for s in rows]
     assert {p.values for p in payloads} == {30_000}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"schema": "Plant"}, "expected small letters"),
+        ({"schema": "pg_plant"}, "expected small letters"),
+        ({"ca_file": "/ca.pem"}, "expected verify-full"),
+        ({"password_credential": "x", "password_file": "/x"}, "exclude each other"),
+        ({"host": "postgres://db"}, "is a URL"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(wrong: dict[str, str], words: str) -> None:
+    given = {"type": "postgres", "database": "d", "user": "u", **wrong}
+    with pytest.raises(ValueError, match=words):
+        PostgresConfig.model_validate(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from gateway.spool.batch import Batch, Key
+from gateway.spool.manifest import Span
 from gateway.spool.segment import Stored
 from gateway.writer.lanes import BACKLOG_BATCHES, FRESH_S, SHARE, Lanes
 from tests.unit.spoolkit import Clock
@@ -180,3 +181,22 @@ def test_what_is_put_back_goes_after_live_and_before_other_backlog() -> None:
     bench.lanes.put_back(late)
     assert bench.live("4", "5") == ["1"], "what was put back counts in the bound"
     assert bench.order() == ["4", "5", "2"]
+
+
+def test_alarms_leave_memory_last_unless_they_fill_half_of_it() -> None:
+    bench = Bench(live_bytes=10_000)
+
+    def own(name: str) -> list[str]:
+        batch = bench.batch(name)
+        batch.key = Key("events", 1, 1)
+        spans = (Span("gateway", "gateway_alarm", 1, 1, 1),)
+        batch.stored = batch.stored._replace(spans=spans)
+        return [out.stored.format for out in bench.lanes.add_live([batch])]
+
+    assert own("A") == own("B") == bench.live(*"12345678") == []
+    assert bench.live("9") == ["1"]
+    assert [own(name) for name in "CDE"] == [["2"], ["3"], ["4"]]
+    assert own("F") == ["A"]
+    bench.clock.now += 2 * FRESH_S
+    assert bench.live("x") == ["5"]
+    assert sorted(bench.order()) == sorted("B6789CDEFx")

@@ -2,7 +2,8 @@
 
 ``status:{gateway}`` is the status document and expires soon after a gateway is gone.
 ``alarm:{gateway}`` is a hash of the alarms that are not normal, and ``alarms:{gateway}`` the
-channel of transitions. Whoever hears one finds it in the hash already.
+channel of transitions. Whoever hears one finds it in the hash already. The stream ``transitions``
+has those of all gateways in one order, for those who must not miss one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ STATUS_TTL_S: Final = 10
 ALARMS_TTL_S: Final = 86_400
 """Alarms of a gateway that is gone can still be looked at; that it is gone the status tells."""
 MAX_WAITING: Final = 1_000
+KEPT: Final = 10_000
+"""Transitions of all gateways that Redis keeps in order, about."""
 
 
 class Mirror:
@@ -108,6 +111,8 @@ class Mirror:
         commands.append(("EXPIRE", f"alarm:{name}", ALARMS_TTL_S))
         refused(self._client.run(commands, atomic=True))
         commands = [("PUBLISH", f"alarms:{name}", _dumped(t)) for t in transitions]
+        kept = ("XADD", "transitions", "MAXLEN", "~", KEPT, "*", "g", name, "t")
+        commands += [(*kept, _dumped(t)) for t in transitions]
         status = _dumped(self._facts.status())
         commands.append(("SET", f"status:{name}", status, "EX", STATUS_TTL_S))
         refused(self._client.run(commands))

@@ -27,6 +27,7 @@ from gateway.sinks.redis.frames import (
 )
 from gateway.sinks.redis.mirror import Mirror
 from gateway.sinks.redis.newest import Newest
+from gateway.sinks.redis.operators import Operators
 from gateway.sinks.redis.trim import trim
 from gateway.sinks.telling import Facts
 from gateway.wire import FORMAT as WIRE
@@ -73,6 +74,11 @@ class RedisConfig(SinkConfig, RedisServer):
     publish: bool = Field(
         True, description="Publish alarms and the status, for those who show many gateways."
     )
+    remote_operators: bool = Field(
+        False,
+        description="Let operators of `gateway serve` acknowledge and shelve alarms of this "
+        "gateway. Whoever may write to commands:{gateway} in Redis may do so, too.",
+    )
 
     @field_validator("stream")
     @classmethod
@@ -94,6 +100,7 @@ class RedisSink(RemoteSink):
         self._client = RedisClient(config, f"edge-gateway:{name}")
         self._newest = Newest(config.latest_ttl_s)
         self._mirror: Mirror | None = None
+        self._operators: Operators | None = None
         self._entries_added = 0
         self._trimmed = 0
         self._trim_error: str | None = None
@@ -116,6 +123,10 @@ class RedisSink(RemoteSink):
         if self.config.publish and self._mirror is None:
             client = RedisClient(self.config, f"edge-gateway:{self.name}:mirror")
             self._mirror = Mirror(client, facts, self.name)
+        may_operate = self.config.remote_operators and self._operators is None
+        if may_operate and facts.operate is not None:
+            client = RedisClient(self.config, f"edge-gateway:{self.name}:operators", raw=True)
+            self._operators = Operators(client, facts.name, facts.operate, self.config.timeout_s)
 
     def _stream(self, table: Table) -> str:
         return name_of(self.config.stream, table)
@@ -263,13 +274,16 @@ class RedisSink(RemoteSink):
     def close(self) -> None:
         """End a request that is under way and close the connections."""
         self._client.close()
+        operators, self._operators = self._operators, None
+        if operators is not None:
+            operators.close()
         mirror, self._mirror = self._mirror, None
         if mirror is not None:
             mirror.close()
 
     def status(self) -> dict[str, Any]:
         """Where it writes to, and how the streams were at the last look."""
-        known, mirror = list(self._lengths.values()), self._mirror
+        known, mirror, operators = list(self._lengths.values()), self._mirror, self._operators
         return {
             "server": self._client.where,
             "stream": self.config.stream,
@@ -278,7 +292,10 @@ class RedisSink(RemoteSink):
             "entries_in_streams": sum(length for _, length, _ in known),
             "entries_pending": max((pending for _, _, pending in known), default=0),
             "entries_trimmed": self._trimmed,
-            "beside_error": self._trim_error or (mirror.error if mirror else None),
+            "beside_error": self._trim_error
+            or (mirror.error if mirror else None)
+            or (operators.error if operators else None),
+            "remote_commands": operators.done if operators else 0,
             "alarms_not_published": mirror.dropped if mirror else 0,
         }
 
