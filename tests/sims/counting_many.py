@@ -1,4 +1,4 @@
-"""Many counting Modbus machines in a process: ``python -m tests.sims.counting_many PORT LOG ...``"""
+"""Many counting Modbus machines in a process: ``python -m tests.sims.counting_many PORT LOG...``"""
 
 from __future__ import annotations
 
