@@ -25,7 +25,7 @@ from gateway.api.sessions import COOKIE, Session, Sessions
 from gateway.api.settings import ApiConfig
 from gateway.api.tokens import PREFIX, Token, TokenFile, digest_of
 
-Via: TypeAlias = Literal["socket", "token", "cookie", "loopback", "none"]
+Via: TypeAlias = Literal["socket", "token", "cookie", "loopback", "fleet", "none"]
 
 FAILURES_PER_MINUTE = 10
 """Wrong tokens and codes of one peer; of more, nothing is looked at that was not good before."""

@@ -210,9 +210,8 @@ def _chosen(file: Path, sink: str | None) -> tuple[str, PostgresConfig]:
     from gateway.relay.loading import is_writer_file, load_writer
     from gateway.sinks.postgres import PostgresConfig
 
-    of_writer = is_writer_file(file)
-    found = {"sink": load_writer(file).sink} if of_writer else load(file).sinks
-    sinks = {n: c for n, c in found.items() if isinstance(c, PostgresConfig)}
+    given = {"sink": load_writer(file).sink} if is_writer_file(file) else load(file).sinks
+    sinks = {n: c for n, c in given.items() if isinstance(c, PostgresConfig)}
     if sink is not None:
         if sink not in sinks:
             raise WrongUsage(f"no PostgreSQL sink '{sink}'; {nearest(sink, sinks)}")

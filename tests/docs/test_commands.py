@@ -93,7 +93,10 @@ def demo(tmp_path: Path) -> Iterator[Path]:
     _changed(
         tmp_path / "maps/demo-pump.yaml",
         ("ratio: 8\n    on_delay_s: 5\n    capture: {pre_s: 2", "ratio: 8\n    capture: {pre_s: 1"),
-        ("    speed: 1480\n", "    speed: 1480\n    states: {running: press_1.process.force > -100}\n"),
+        (
+            "    speed: 1480\n",
+            "    speed: 1480\n    states: {running: press_1.process.force > -100}\n",
+        ),
     )
     clone(tmp_path, GATEWAY_SOCKET=str(tmp_path / "var/gateway.sock"))
     typed("gateway token add gateway.yaml first", tmp_path, {})  # makes the file of tokens
@@ -112,7 +115,7 @@ def _changed(file: Path, *changes: tuple[str, str]) -> None:
     file.write_text(text, "utf-8")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_alarms_losses_and_access(demo: Path) -> None:
     """docs/alarms.md, docs/losses.md and docs/access.md, each from its first to its last line."""
     need_program("curl", "curl")

@@ -153,7 +153,7 @@ class Fleet:
                 f"sinks: {{{SINK}: {{type: redis, host: 127.0.0.1, port: {self.redis.port}, "
                 "timeout_s: 2, trim_every_s: 2}}\n"
                 f"devices: {{plc{n}: {{driver: modbus, host: 127.0.0.1, port: {self.ports[n]}, "
-                "timeout_s: 1, map: map.yaml}}\n"
+                "timeout_s: 20, map: map.yaml}}\n"
             )
             process.launch()
         for process in self.gateways:
@@ -225,6 +225,7 @@ class Fleet:
                 losses,
                 SINK,
                 cuts_ns=process.cuts_ns,
+                same_clock=False,  # machines answer late where ten processes start at once
             )
             for n, process in enumerate(self.gateways)
         ]

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import redis
 
 from gateway.relay.loading import load_writer
 from gateway.relay.worker import Worker
 from tests.fleet import kit
-from tests.sims.redis_server import RedisPeer, redis_server
-from tests.sinks.postgreskit import Plant, plant, server
+from tests.sims.redis_server import RedisPeer
+from tests.sinks.postgreskit import Plant
 from tests.support import until
-
-__all__ = ["plant", "server"]
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[RedisPeer]:
-    with redis_server(tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture
-def client(peer: RedisPeer) -> Iterator[redis.Redis]:
-    with peer.client() as made:
-        yield made
-
-
-@pytest.fixture
-def file(peer: RedisPeer, plant: Plant, tmp_path: Path) -> Path:
-    return kit.write_file(tmp_path, peer.port, kit.to_postgres(plant))
 
 
 def test_rows_of_all_streams_are_stored_and_acknowledged(

@@ -1,4 +1,4 @@
-"""The commands of docs/install.md, docs/operations.md and docs/dashboards.md, as a reader types them."""
+"""The commands of install.md, operations.md and dashboards.md in docs/, as a reader types them."""
 
 from __future__ import annotations
 
