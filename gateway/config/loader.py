@@ -164,6 +164,14 @@ class _Loader(Collector):
         tls, faults = with_files(grpc.tls, self._folder)
         for key, message in faults:
             self.fault((*path, "tls", key), message)
+        if not faults:
+            from gateway.api.tls import load_context  # few need it, and it takes long to import
+
+            try:
+                pair = {"certificate_file": tls.certificate_file, "key_file": tls.key_file}
+                load_context(TlsConfig.model_validate(pair))
+            except GatewayError as error:
+                self.fault((*path, "tls"), str(error))
         return grpc.model_copy(update={"tls": tls})
 
     def _sink(self, name: str, section: Section) -> SinkConfig | None:

@@ -105,7 +105,7 @@ def test_states_outlive_a_kill_and_a_reload_tells_what_it_takes_away(hall: Hall)
         polls = hall.polls()
         hall.write(FORCE)
         process.send_signal(signal.SIGHUP)
-        until(lambda: hall.states() == {"press/force.high": "unacknowledged"})
+        until(lambda: hall.states() == {"press/force.high": "unacknowledged"}, 30, "the reload")
         last = hall.history()[-1]
         assert (last["id"], last["why"]) == ("press/guard", "its rule was removed")
         assert last["number"] > max(numbers)
