@@ -41,25 +41,26 @@ class LastWords:
 
     def __init__(self) -> None:
         self._notes: list[Note] = []
-        self._known: list[Note] = []
+        self._own: list[Note] = []
 
-    def add(self, notes: Iterable[Note], *, noted: bool = False) -> None:
-        """Take losses that nobody else will tell. ``noted``: they are in the file, if it can be."""
-        if noted:
-            self._known = _bounded([*self._known, *notes])
+    def add(self, notes: Iterable[Note], *, own: bool = False) -> None:
+        """Take losses that nobody else will tell. ``own``: no row has told of them so far."""
+        if own:
+            self._own = _bounded([*self._own, *notes])
         else:
             self._notes = _bounded([*self._notes, *notes])
 
-    def leave(self, sink: str, path: Path) -> None:
+    def leave(self, sink: str, path: Path) -> list[Note]:
         """At the stop: a line in the log for each cause, and a note of each for the next start.
 
-        What is in the file already, word by word, is not noted again.
+        What is in the file already, word by word, is not noted again. Returns those that could
+        not be noted and that no row has told of.
         """
-        notes = dict.fromkeys([*self._known, *self._notes])
+        own = dict.fromkeys(self._own)
         kept = set(LossNotes(path).load())
-        said = [note for note in notes if note in self._known or note not in kept]
+        said = [*own, *(n for n in dict.fromkeys(self._notes) if n not in kept and n not in own)]
         fresh = [note for note in said if note not in kept]
-        self._notes, self._known = [], []
+        self._notes, self._own = [], []
         if fresh:
             file = LossNotes(path)
             file.add(fresh)
@@ -81,6 +82,7 @@ class LastWords:
                 "the next start tells of them" if noted else "they could not be noted",
                 extra=extra,
             )
+        return [note for note in own if note not in kept]
 
 
 def _bounded(notes: list[Note]) -> list[Note]:

@@ -15,6 +15,7 @@ from gateway.health import Heartbeats
 from gateway.losses import Cause
 from gateway.model import Table
 from gateway.sinks import DurableSink, Selected
+from gateway.spool import LOSS_TABLE
 from gateway.spool.manifest import Note, Span, merge_spans
 from gateway.spool.notes import LossNotes
 from gateway.writer.alive import Alive
@@ -174,6 +175,7 @@ class DirectOutlet(Outlet):
         notes_path = sink.state_dir / f"{name}.losses.jsonl"
         super().__init__(name, losing.lost, notes_path, Alive(sink.state_dir / f"{name}.alive"))
         self._sink = sink
+        self._losing = losing
         self._notes = LossNotes(notes_path)
         self._asked = False
         self._reset = reset
@@ -239,15 +241,22 @@ class DirectOutlet(Outlet):
                 self._heartbeats.beat(f"sink {self.name}: write", pause_s + 30.0)
                 self.alive.touch(pause_s + 1.0)
                 if self._stop.wait(pause_s) and failures > 1:
-                    self.last_words.add(told_in((s.row for s in rows), self.name))
-                    for span in spans_of(rows):
-                        self._lost("spool_unwritable", span, str(error)[:200])
+                    self._give_up(rows, str(error)[:200])
                     break
         if failures and not self._stop.is_set():
             log.info("sink %s is back", self.name, extra={"sink": self.name, "state": "good"})
             self._reset()
             self._state, self._error = "good", None
         self._pending_rows, self._pending_since_s = 0, None
+
+    def _give_up(self, rows: Sequence[Selected], why: str) -> None:
+        """At the stop: it is too late for rows to tell of it; the next start does."""
+        spans = spans_of(rows)
+        for span in spans:
+            self._losing.counted("spool_unwritable", span)
+        told: list[Note] = [("spool_unwritable", s, why) for s in spans if s.table != LOSS_TABLE]
+        self.last_words.add(told, own=True)
+        self.last_words.add(told_in((s.row for s in rows), self.name))
 
     def _store(self, rows: Sequence[Selected]) -> None:
         self._sink.store(rows)

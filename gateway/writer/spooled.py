@@ -189,7 +189,7 @@ class SpooledOutlet(Outlet):
         self._drop_unkept(pushed_out)
 
     def _drop_unkept(self, batches: Iterable[Batch], *, ending: bool = False) -> None:
-        """``ending``: it is too late for rows to tell of it."""
+        """``ending``: it is too late for rows to tell of it; the next start does."""
         unkept = [batch for batch in batches if batch.key is None]
         if not unkept:
             return
@@ -206,15 +206,13 @@ class SpooledOutlet(Outlet):
         notes = [note for note in lost if note[1].table != LOSS_TABLE]
         if ending:
             # in one step what would be lost by a kill becomes what is lost
-            words = [*notes, *told]
-            self._spool.let_go(unkept, lost=words)
-            self.last_words.add(words, noted=True)
+            self._spool.let_go(unkept, lost=[*notes, *told])
+            self.last_words.add(notes, own=True)
+            self.last_words.add(told)
         else:
             self._spool.let_go(unkept, growing=notes, put_off=told)
-        for cause, span, detail in lost:
+        for cause, span, _ in lost:
             self._losing.counted(cause, span)
-            if ending:
-                self._losing.tell(cause, span, detail)
 
     def tell(self, *, ending: bool) -> None:
         """A row for each batch that memory cannot hold would itself have no room."""
@@ -247,7 +245,7 @@ class SpooledOutlet(Outlet):
         self._settle()
         self._keep()
         self._drop_unkept(self._lanes.unkept(), ending=True)
-        self.last_words.add(self._spool.take_growing(), noted=True)
+        self.last_words.add(self._spool.take_growing(), own=True)
         self._box.close()
         if self._is_open:
             self._spool.close(clean=False)

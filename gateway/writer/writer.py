@@ -279,8 +279,9 @@ class Writer:
                 continue
             self._rows_lost += span.rows
             if span.table not in OWN_TABLES:
-                words.add([("unclean_stop", span, "published after the stop")])
-        words.leave(self.name, self._outlet.notes_path)
+                words.add([("unclean_stop", span, "published after the stop")], own=True)
+        for note in words.leave(self.name, self._outlet.notes_path):
+            self._tell(*note)  # then at least the other sinks know
 
     def _flush(self, rows: list[Row]) -> None:
         self._rows_accepted += len(rows)
