@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 from gateway.logs import hide
 
-
 Fault: TypeAlias = Callable[[str], Exception]
 """Makes the exception of whoever asks; only an operator can mend it."""
 

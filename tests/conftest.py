@@ -14,7 +14,21 @@ import pytest
 from tests.support import CI
 
 # they take minutes, and need root for disks, networks and containers of their own
-collect_ignore = [] if CI else ["service", *([] if os.environ.get("GATEWAY_FAULTS") else ["faults"])]
+collect_ignore = (
+    [] if CI else ["service", *([] if os.environ.get("GATEWAY_FAULTS") else ["faults"])]
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one ``xdist_group`` go to one worker.
+
+    xdist (3.8) puts the group into an attribute that pytest (9.2) does not read any more.
+    """
+    for item in items:
+        grouped = getattr(item, "_nodeid", item.nodeid)
+        if grouped != item.nodeid:
+            item._id = type(item.id).parse(grouped)  # type: ignore[attr-defined]
 
 
 def _descriptors() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -134,10 +134,11 @@ def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:
         responses=errors_of(401, 403),
     )
     async def devices() -> Response:
-        """All devices with their groups, tables, tags and units."""
+        """All devices with their groups, tables, tags and units; also those that others send."""
         states = view.status()["devices"]
         shown = [(n, d, states.get(n, {})) for n, d in view.devices().items()]
-        body = await anyio.to_thread.run_sync(_devices_body, shown)  # 1 ms for 1,000 tags
+        sent = [] if view.intake is None else list(view.intake.shapes.tables())
+        body = await anyio.to_thread.run_sync(_devices_body, shown, sent)  # 1 ms for 1,000 tags
         return Response(body, media_type=JSON)
 
     @router.get(
@@ -249,8 +250,14 @@ def _check_names(view: GatewayView, device: str | None, table: str | None) -> No
             raise unknown("table", table, names)
 
 
-def _devices_body(shown: list[tuple[str, Driver, dict[str, Any]]]) -> bytes:
+def _devices_body(
+    shown: list[tuple[str, Driver, dict[str, Any]]], sent: Sequence[Table] = ()
+) -> bytes:
     pieces = [orjson.dumps(_shape(*each)) for each in shown]
+    by_device: dict[str, list[Table]] = {}
+    for table in sent:
+        by_device.setdefault(table.device, []).append(table)
+    pieces += [orjson.dumps(_sent_shape(name, tables)) for name, tables in by_device.items()]
     return b'{"devices":[' + b",".join(pieces) + b"]}"
 
 
@@ -268,6 +275,13 @@ def _shape(name: str, driver: Driver, status: dict[str, Any]) -> dict[str, Any]:
             for group in driver.groups
         ],
     }
+
+
+def _sent_shape(name: str, tables: list[Table]) -> dict[str, Any]:
+    """A device of which other programs send rows: nothing says when the next one comes."""
+    shapes = [_table_shape(table) for table in tables]
+    group = {"name": "ingest", "interval_s": 0.0, "tables": shapes}
+    return {"name": name, "driver": "ingest", "state": "good", "groups": [group]}
 
 
 def _table_shape(table: Table) -> dict[str, Any]:

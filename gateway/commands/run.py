@@ -11,12 +11,13 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway import logs
 from gateway.commands.console import (
     AsJson,
     ConfigFile,
@@ -52,13 +53,13 @@ def run(
         raise WrongUsage("--mock and --sim exclude each other")
     # before numpy comes: its BLAS would start threads whose spinning costs more than they bring
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from gateway import logs
-
     logs.setup()
     # the watchdog of systemd ends a process that hangs with SIGABRT: it says where all threads are
     faulthandler.enable()
     # a core dump would hold tokens
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # all that is needed later, too: nothing is imported while machines are polled
+    from gateway.commands.welcome import welcome
     from gateway.config import load_isolated
     from gateway.config.export import load_elsewhere
     from gateway.daemon import run as run_daemon
@@ -70,23 +71,22 @@ def run(
         plant.state_dir /= how.strip("-")  # what is invented stays out of the plant's history
         log.warning("the values are invented, but stored like real ones", extra={"by": how})
     with _simulated(plant, file) if on_sim else contextlib.nullcontext(None) as simulated:
+        invented = mock or bool(simulated)
         code = run_daemon(
             plant,
             config_path=file.resolve(),
-            announce=lambda app: _welcome(plant, file, app, invented=mock or bool(simulated)),
+            announce=lambda app: _announce(
+                plant, file, app, lambda code: welcome(plant, file, invented=invented, code=code)
+            ),
             load=None if on_sim else lambda: load_elsewhere(path, mock),
         )
     raise typer.Exit(code)
 
 
-def _welcome(plant: Plant, file: Path, app: Api, *, invented: bool) -> None:
-    from gateway.commands.welcome import welcome
-    from gateway.logs import in_journal
-
-    if not in_journal(sys.stderr):
+def _announce(plant: Plant, file: Path, app: Api, welcome: Callable[[str | None], str]) -> None:
+    if not logs.in_journal(sys.stderr):
         # only to a terminal: whoever reads a log later is not asked to sign in
-        code = app.first_code() if sys.stderr.isatty() else None
-        say(welcome(plant, file, invented=invented, code=code))
+        say(welcome(app.first_code() if sys.stderr.isatty() else None))
         return
     where = {"socket": str(plant.api.socket), "listen": str(plant.api.address or "")}
     log.info("running", extra={"config": str(file), "devices": len(plant.devices), **where})

@@ -50,10 +50,11 @@ class Shapes:
     def __len__(self) -> int:
         return len(self._tables)
 
-    def devices(self) -> Collection[str]:
-        """The devices of which there are tables."""
+    def tables(self) -> Collection[Table]:
+        """All tables of devices that the gateway itself does not read."""
         with self._lock:
-            return {shape.device for shape in self._tables}
+            found = list(self._tables.values())
+        return [table for table in found if not self._is_configured(table.device)]
 
     def check_device(self, device: str) -> None:
         """Refused where the gateway itself reads a device of that name; that may change."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -20,6 +21,10 @@ log = logging.getLogger("gateway.relay")
 
 SWITCH_INTERVAL_S = 0.001
 
+COLLECT_AFTER = 100_000
+"""Objects between two looks for cycles. The rows of a batch have none, and are many: at Python's
+700 looking at them again and again costs twice as much as all else."""
+
 
 def run(file: WriterFile) -> int:
     """Run until SIGTERM or SIGINT; the exit code. GatewayError where it cannot start."""
@@ -32,6 +37,8 @@ async def _main(file: WriterFile) -> int:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as caught:
         worker = Worker(file)
         stop, server_stop, listening = anyio.Event(), anyio.Event(), anyio.CancelScope()
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER, 20, 50)
         async with anyio.create_task_group() as group:
             await _serve(file, worker, server_stop, group)
             worker.start()
@@ -73,16 +80,13 @@ async def _obey(
 async def _watch(worker: Worker, stop: anyio.Event) -> bool:
     """Until the stop; True where a thread has ended by itself."""
     every_s = min(5.0, (sdnotify.watchdog_s() or 10.0) / 2)
-    ready = False
+    sdnotify.notify("READY=1")  # a Redis or a store that is not there yet is no failed start
     while not stop.is_set():
         if not worker.is_whole():
             return True
         if worker.alive():
             sdnotify.notify("WATCHDOG=1")
-        good, reason = worker.ready()
-        if not ready and (good or reason):  # what is not there yet is no reason to be killed
-            ready = True
-            sdnotify.notify("READY=1")
+        _, reason = worker.ready()
         sdnotify.notify(f"STATUS={reason or 'all good'}")
         with anyio.move_on_after(every_s):
             await stop.wait()

@@ -24,19 +24,24 @@ PAGES_RUN_BY = {
     "docs/first-machine.md": "tests/system/test_first_machine.py",
     "docs/import.md": "tests/unit/test_import_command.py",
     "docs/losses.md": "tests/docs/test_commands.py",
+    "docs/troubleshooting.md": "tests/system/test_first_machine.py",
     "docs/vibration.md": "tests/docs/test_commands.py",
     "gateway/sinks/historian/README.md": "tests/sinks/test_historian_readme.py",
 }
 """Pages whose blocks are run by one test; others name it before each block."""
 
 INDENTED = {
-    "README.md": "tests/docs/test_commands.py",
-    "CONTRIBUTING.md": "tests/docs/test_commands.py",
-    "docs/index.md": "tests/docs/test_commands.py",
-    "docs/reliability.md": "tests/faults/test_report.py",
-    "gateway/sinks/postgres/README.md": "tests/sinks/test_postgres_schema.py",
+    "README.md": (),
+    "CONTRIBUTING.md": (),
+    "docs/index.md": (),
+    "docs/ingest.md": ("tests/system/test_ingest.py",),
+    "docs/reliability.md": ("tests/faults/test_report.py",),
+    "gateway/sinks/postgres/README.md": (
+        "tests/sinks/test_postgres_schema.py",
+        "tests/system/test_losses.py",
+    ),
 }
-"""Pages with indented commands: targets of make, a generated page, or run by that test."""
+"""Pages with indented commands: targets of make, or `gateway` as these tests call it."""
 
 SHELL = {"console", "sh", "bash", "shell", "shell-session"}
 PROGRAMS = (
@@ -69,6 +74,12 @@ def test_no_command_hides_in_an_indented_block(page: Path) -> None:
     found = re.findall(rf"^    {PROGRAMS} .*$", text, re.MULTILINE)
     if name_of(page) not in INDENTED:
         assert found == [], "write ```console, with `$ ` before each command"
+        return
+    runners = "".join((ROOT / file).read_text("utf-8") for file in INDENTED[name_of(page)])
+    called = {line.split()[1] for line in found if line.split()[0] == "gateway"}
+    assert [name for name in called if f'"{name}"' not in runners] == []
+    if not runners:
+        assert [line for line in found if not line.strip().startswith("make ")] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)

@@ -233,3 +233,20 @@ def test_where_dead_letters_cannot_be_kept_nothing_is_acknowledged(
     with kit.running(load_writer(file).model_copy(update={"shutdown_s": 1.0})) as worker:
         until(lambda: "WRONGTYPE" in str(worker.ready()[1]))
         assert kit.pending(client, "readings:hall-1") == 1
+
+
+def test_pending_entries_that_somebody_deleted_are_counted(
+    client: redis.Redis, plant: Plant, file: Path
+) -> None:
+    """As a trim by length or age from elsewhere does: they would be gone in silence."""
+    for n in range(4):
+        kit.add(client, kit.rows(kit.table(), 10 * n, 10))
+    client.xgroup_create("readings:hall-1", "store", "0")
+    client.xreadgroup("store", "dead-one", {"readings:hall-1": ">"}, count=3)
+    client.xtrim("readings:hall-1", maxlen=2, approximate=False)
+    with kit.running(file) as worker:
+        status = kit.settled(worker, 20)
+        until(lambda: kit.pending(client, "readings:hall-1") == 0)
+        status = worker.status()
+    assert status["redis"]["entries_deleted"] == 2
+    assert plant.one("SELECT count(*) FROM sample") == 20

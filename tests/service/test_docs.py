@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 UNIT = "edge-gateway.service"
 FOLDER = "/root/packages"
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("service")]
 
 
 def parts(page: str, test: str) -> list[list[str]]:
@@ -28,7 +28,7 @@ def type_all(machine: Machine, commands: list[str], allowed: dict[str, set[int]]
     """Each as root in the folder with the package; what they print."""
     shown = ""
     for command in commands:
-        done = machine.run("sh", "-c", f"cd {FOLDER} && {command}", check=False, timeout_s=150)
+        done = machine.run("sh", "-c", f"cd {FOLDER} && {command}", check=False, timeout_s=400)
         codes = next((codes for part, codes in allowed.items() if part in command), {0})
         said = f"$ {command}\n{done.stdout}{done.stderr}"
         assert done.returncode in codes, f"{said}\nexit code {done.returncode}"
@@ -112,7 +112,7 @@ def test_operations(packed: Machine) -> None:
 
 def _oldest(machine: Machine) -> str:
     """Time of the oldest value of the press in the historian."""
-    path = "/v1/history?device=press_1&tag=force&from=-1h&max_points=100000"
+    path = "/v1/history?device=press_1&tag=force&from=-1h&max_points=10000"
 
     def asked() -> str:
         text = machine.run(

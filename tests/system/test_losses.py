@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +185,7 @@ def test_letters_on_their_way_survive_a_kill(tmp_path: Path, influx: InfluxPeer)
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> Iterator[Path]:
+def history(tmp_path: Path) -> Path:
     """A plant whose historian has a loss of an earlier run."""
     file = plant(tmp_path, PRESS)
     rows: list[Row] = []

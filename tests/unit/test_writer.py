@@ -382,13 +382,16 @@ def test_a_durable_sink_gets_batches_directly_and_is_tried_again(line: Line) -> 
     assert line.losses == []
 
 
-def test_a_durable_sink_that_never_stores_is_told_at_the_stop(line: Line) -> None:
+def test_what_a_durable_sink_never_stored_at_the_stop_is_told_by_the_next_start(line: Line) -> None:
     sink = Shelfless(line.folder)
     sink.failures = [SinkUnavailable("disk full")] * 10_000
     writer = line.start(sink)
     line.publish(5)
     until(lambda: writer.status()["state"] == "retrying")
     line.stop(1.0)
+    assert writer.status()["rows_lost"] == 5
+    assert not line.losses, "the next start tells, once"
+    line.start(Shelfless(line.folder))
     assert sum(loss.rows for loss in line.losses) == 5
     assert {loss.cause for loss in line.losses} == {"spool_unwritable"}
 
