@@ -295,7 +295,6 @@ class Engine:
             "rules": len(board.alarms),
             **board.standing.counts(),
             "flood": flood is not None and flood.is_on,
-            "dropped": self._store.dropped,
             "rows_missed": self._inbox.missed,
             "faulty_rules": board.faults,
             "latency_ms": self.latency.milliseconds(),
