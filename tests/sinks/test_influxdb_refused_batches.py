@@ -12,9 +12,9 @@ import pytest
 
 from gateway.health import Heartbeats
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
+from gateway.spool.batch import Batch
 from gateway.spool.manifest import Span
 from gateway.spool.segment import Stored
-from gateway.spool.batch import Batch
 from gateway.writer.deadletters import DeadLetters
 from gateway.writer.deliver import Deliverer
 from gateway.writer.lanes import Lanes

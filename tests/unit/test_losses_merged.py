@@ -18,7 +18,10 @@ from gateway.losses import Loss, LossLedger
 from gateway.model import Column, Row, Table
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
 from gateway.spool import Spool, SpoolConfig
+from gateway.spool.manifest import Note, Span
+from gateway.spool.notes import LossNotes
 from gateway.writer import Writer, WriterConfig, spooled
+from gateway.writer.lastwords import LastWords
 from tests.sims import http_faults as hf
 from tests.sims import writer_stop
 from tests.support import ROOT, until
@@ -209,3 +212,17 @@ def test_a_kill_at_any_call_of_a_stop_tells_what_was_in_memory_once(tmp_path: Pa
         bench.spool.close(clean=True)
         lost = numbers_in(bench.losses, "gateway_event")
         assert dict(lost) == dict.fromkeys(writer_stop.NUMBERS, 1), f"killed at call {folder.name}"
+
+
+def test_last_words_are_noted_once_and_what_cannot_be_is_given_back(tmp_path: Path) -> None:
+    own: Note = ("spool_unwritable", Span("d", "m", 3, 1, 3), "full")
+    told: Note = ("hub_overflow", Span("d", "m", 1, 9, 9), "")
+    for path, left in ((tmp_path / "notes", []), (tmp_path / "notes" / "no folder", [own])):
+        words = LastWords()
+        words.add([own], own=True)
+        words.add([told, told, own])
+        assert words.leave("s", path) == left
+    assert LossNotes(tmp_path / "notes").load() == [own, told]
+    words.add([told])
+    assert words.leave("s", tmp_path / "notes") == []
+    assert LossNotes(tmp_path / "notes").load() == [own, told]
