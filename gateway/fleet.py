@@ -21,7 +21,11 @@ from gateway.errors import GatewayError
 
 log = logging.getLogger(__name__)
 
-_SHAPES: dict[str, type[Acknowledge | Shelve | Unshelve]] = {"acknowledge": Acknowledge, "shelve": Shelve, "unshelve": Unshelve}
+_SHAPES: dict[str, type[Acknowledge | Shelve | Unshelve]] = {
+    "acknowledge": Acknowledge,
+    "shelve": Shelve,
+    "unshelve": Unshelve,
+}
 MAX_NODE_CHARS = 100
 
 

@@ -50,9 +50,15 @@ _SECRET_TEXT = re.compile(
 )
 
 
+SHORTEST_SECRET = 4
+
+
 def hide(secret: str) -> None:
-    """Never let this text into a log, wherever it comes from. Call it for every secret read."""
-    if secret:
+    """Never let this text into a log, wherever it comes from. Call it for every secret read.
+
+    One of fewer than 4 characters is no secret, and would be found inside of ordinary words.
+    """
+    if len(secret) >= SHORTEST_SECRET:
         _secrets.add(secret)
 
 

@@ -55,3 +55,8 @@ def until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "") 
             raise AssertionError(f"not within {deadline_s} s: {what or condition}")
         time.sleep(pause)  # the only pause of the suite: between two looks at a condition
         pause = min(pause * 2, 0.05)
+
+
+def gateway_configs() -> list[Path]:
+    """The configurations of a gateway that are shipped; those of other commands are not among them."""
+    return sorted(p for p in (ROOT / "configs").glob("*.yaml") if not p.name.startswith("writer"))

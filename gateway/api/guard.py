@@ -23,7 +23,7 @@ from gateway.api.audit import AuditLog, Watched
 from gateway.api.bodies import body_size, document_in, read_body
 from gateway.api.headers import RequestHeaders
 from gateway.api.hosts import is_ip, name_in
-from gateway.api.ingest import PATHS, check_reach, check_sender, ingest_size
+from gateway.api.ingest import PATHS, check_reach, check_sender, ingest_size, read_away
 from gateway.api.problems import Problem
 from gateway.api.ratelimit import RateLimit, key_of
 from gateway.api.settings import ApiConfig
@@ -108,6 +108,8 @@ class Guard:
                 check_sender(caller)
         except Problem as problem:
             self._note_stranger(scope, problem)
+            if is_ingest:
+                await read_away(receive)
             raise
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", "state": {**scope["state"], "is_head": True}}

@@ -17,6 +17,7 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
+from starlette.types import Receive
 
 from gateway.api import schemas
 from gateway.api.access import Access, Caller, caller_of
@@ -38,6 +39,9 @@ BODY_S: Final = 30.0
 
 MAX_IN_FLIGHT: Final = 33_554_432
 """Bytes of all bodies that are being read."""
+
+READ_AWAY: Final = 4_194_304
+READ_AWAY_S: Final = 2.0
 
 READERS: Final = 2
 """Bodies that are made rows at the same time."""
@@ -121,6 +125,20 @@ def ingest_size(headers: RequestHeaders) -> int:
     return int(length or 0)
 
 
+async def read_away(receive: Receive) -> None:
+    """Read what little of a body is on its way, so that its sender reads why it is refused.
+
+    A connection that is closed before that is reset, and the answer with it.
+    """
+    size = 0
+    with anyio.move_on_after(READ_AWAY_S):
+        while size < READ_AWAY:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
+
+
 def ingest_router(view: GatewayView, errors: dict[int | str, Any]) -> APIRouter:
     """The routes."""
     router = APIRouter()
@@ -173,6 +191,14 @@ class _Door:
 
     async def take(self, request: Request, form: Form, precision: str) -> Response:
         """The answer to a body."""
+        try:
+            return await self._taken(request, form, precision)
+        except Problem:
+            if not request.scope["state"].get("has_body"):
+                await read_away(request.receive)
+            raise
+
+    async def _taken(self, request: Request, form: Form, precision: str) -> Response:
         intake = self._view.intake
         if intake is None or not intake.config.http:
             raise Problem(
@@ -199,6 +225,7 @@ class _Door:
     ) -> Response:
         caller = caller_of(request.scope)
         with anyio.move_on_after(BODY_S) as limit:
+            request.scope["state"]["has_body"] = True
             body = await request.body()
         if limit.cancelled_caught:
             raise Problem(408, f"the body did not come within {BODY_S:g} s", "all of it")

@@ -35,18 +35,28 @@ def send(
     ],
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", metavar="FILE", help="A file with the token, and no more."),
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            readable=False,
+            help="A file with the token, and no more.",
+        ),
     ] = None,
     ca_file: Annotated[
         Path | None,
-        typer.Option("--ca-file", metavar="FILE", help="TLS: the CA of the gateway (PEM)."),
+        typer.Option(
+            "--ca-file", metavar="FILE", readable=False, help="TLS: the CA of the gateway (PEM)."
+        ),
     ] = None,
     certificate_file: Annotated[
         Path | None,
-        typer.Option("--certificate-file", metavar="FILE", help="TLS: who we are (PEM)."),
+        typer.Option(
+            "--certificate-file", metavar="FILE", readable=False, help="TLS: who we are (PEM)."
+        ),
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option("--key-file", metavar="FILE", help="TLS: its key (PEM).")
+        Path | None,
+        typer.Option("--key-file", metavar="FILE", readable=False, help="TLS: its key (PEM)."),
     ] = None,
     form: Annotated[
         Literal["lines", "ndjson"],
@@ -68,7 +78,7 @@ def send(
     ] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Send rows to a gateway by gRPC; ends when all are on its disk.
+    """Send rows to a gateway by gRPC, until they are on disk.
 
     What was not acknowledged when the connection breaks is sent again. Lines that are wrong are
     named and left out; then the exit code is 1.

@@ -17,7 +17,7 @@ def serve(
     ],
     check: Annotated[bool, typer.Option("--check", help="Only look at the file.")] = False,
 ) -> None:
-    """Show all gateways that write to one Redis, on one page and API, until SIGTERM.
+    """Show all gateways of one Redis on one page and API.
 
     As many nodes as you like may run, behind a load balancer: all show the same, and keep nothing.
     """

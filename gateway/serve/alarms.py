@@ -74,10 +74,14 @@ class FleetAlarms:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End, at once. Never raises."""
+    def interrupt(self) -> None:
+        """What is under way is to end. Never raises."""
         self._over.set()
         self._client.close()
+
+    def stop(self) -> None:
+        """End, at once. Never raises."""
+        self.interrupt()
         if self._thread.ident is not None:
             self._thread.join(5.0)
 

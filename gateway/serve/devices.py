@@ -20,12 +20,12 @@ class RemoteDevice(Driver):
         config = DeviceConfig.model_validate({"driver": driver, "map": Path("-")})
         super().__init__(name, config, DeviceMap(gateway))
         self.gateway = gateway
-        groups: dict[tuple[str, float], list[Table]] = {}
+        groups: dict[str, list[Table]] = {}
         for table in sorted(tables, key=lambda t: t.key):
-            groups.setdefault((table.group, table.interval_s), []).append(table)
+            groups.setdefault(table.group, []).append(table)
+        # no interval: here rows come when something changed, and what is too old is BAD by itself
         self.groups = tuple(
-            Group(name, interval_s, tuple(its), index)
-            for index, ((name, interval_s), its) in enumerate(groups.items())
+            Group(name, 0.0, tuple(its), index) for index, (name, its) in enumerate(groups.items())
         )
 
     def connect(self) -> None:

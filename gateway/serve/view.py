@@ -84,6 +84,8 @@ class FleetView:
 
     def stop(self) -> None:
         """End. Never raises."""
+        self._alarms.interrupt()
+        self.feed.interrupt()
         self._alarms.stop()
         self.feed.stop()
         if self.reader is not None:

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_driver_of_the_page_reads(folder: Path) -> None:
     port = (folder / "port").read_text()
     shown = {}

@@ -59,7 +59,12 @@ def test_it_runs_tells_and_ends(
             return bool(api.get_json("/v1/status")["sink"]["rows_stored"] == 100)
 
         until(stored, 30, "the rows")
-        until(lambda: api.get_json("/v1/status")["redis"]["lag_entries"] == 0)
+
+        def looked() -> bool:
+            found = api.get_json("/v1/status")["redis"]
+            return bool(found["lag_entries"] == found["pending_entries"] == 0)
+
+        until(looked)
         status = api.get_json("/v1/status")
         assert status["worker"]["name"] == "w7"
         assert status["worker"]["ready"]

@@ -19,7 +19,7 @@ import pytest
 
 from gateway.api.client import Client, NotRunning
 from tests.support import free_port, missing, need_program, until
-from tests.system.cli_kit import called, environment, gateway, said, started
+from tests.system.cli_kit import called, environment, gateway, started
 from tests.unit.tokenkit import bearer, post
 
 CONFIG = """\
@@ -41,7 +41,19 @@ groups:
 """
 
 
+pytestmark = pytest.mark.timeout(300)  # a gateway starts several times
 PYTHON = [sys.executable, "-m", "gateway"]
+
+
+BATCHING = """
+import sys
+from influxdb_client import InfluxDBClient, WriteOptions
+url, token, begun_ns = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with InfluxDBClient(url, token=token, org="o") as client:
+    with client.write_api(write_options=WriteOptions(batch_size=100)) as api:
+        for i in range(1000):
+            api.write("b", "o", f"oven,device=many v={i} {begun_ns + i}")
+"""
 
 
 class Hall:
@@ -61,9 +73,14 @@ class Hall:
         (folder / "token").write_text(self.token)
 
     @contextmanager
-    def running(self) -> Iterator[subprocess.Popen[bytes]]:
-        with started("run", self.file, log=self.log) as process:
-            said(self.log, "Next, in another terminal", process)
+    def running(self, stop: int = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+        with started("run", self.file, log=self.log, stop=stop) as process:
+
+            def is_ready() -> bool:
+                assert process.poll() is None, self.log.read_text("utf-8", "replace")
+                return "Next, in another" in self.log.read_text("utf-8", "replace")
+
+            until(is_ready, 60)
             yield process
 
     def status(self) -> dict[str, Any]:
@@ -75,8 +92,8 @@ class Hall:
         return [value for value in found if value["labels"]["device"] == device]
 
     def stored(self, device: str, tag: str) -> list[Any]:
-        """The values of a tag in the historian's file, oldest first."""
-        file = sqlite3.connect(f"file:{self.folder}/state/historian.db?mode=ro", uri=True)
+        """The values of a tag in the file of the historian of a gateway that has ended."""
+        file = sqlite3.connect(self.folder / "state" / "historian.db")
         try:
             return [
                 value
@@ -99,7 +116,7 @@ def hall(tmp_path: Path) -> Hall:
 
 
 def test_the_official_client_of_influxdb_writes_to_it(hall: Hall) -> None:
-    from influxdb_client import InfluxDBClient, Point, WriteOptions
+    from influxdb_client import InfluxDBClient, Point
     from influxdb_client.client.write_api import SYNCHRONOUS
     from influxdb_client.rest import ApiException
 
@@ -112,18 +129,17 @@ def test_the_official_client_of_influxdb_writes_to_it(hall: Hall) -> None:
                 api.write("b", "o", ["press,device=press a=1", "oven,device=ok a=2"])
         assert caught.value.status == 400
         assert "read by this gateway itself" in str(caught.value.body)
-        with client.write_api(write_options=WriteOptions(batch_size=100)) as api:
-            for i in range(1000):
-                api.write("b", "o", f"oven,device=many v={i} {begun_ns + i}")
+        # in a process of its own: its batching leaves a thread behind
+        subprocess.run([sys.executable, "-c", BATCHING, url, hall.token, str(begun_ns)], check=True)
         assert [(v["tag"], v["value"]) for v in hall.latest("oven 7")] == [
             ("n", 3), ("say", 'a "b"\\ c'), ("temp", 850.5)
         ]  # fmt: skip
-        assert hall.stored("many", "v") == [float(i) for i in range(1000)]
-        assert hall.stored("ok", "a") == [2.0]
         history = Client(hall.folder / "s").get_json(
             "/v1/history", {"device": "oven 7", "tag": "temp", "from": "-1h"}
         )
         assert history["points"][0][1] == 850.5
+    assert hall.stored("many", "v") == [float(i) for i in range(1000)]
+    assert hall.stored("ok", "a") == [2.0]
 
 
 def test_collectd_writes_to_it(hall: Hall) -> None:
@@ -172,15 +188,15 @@ def test_gateway_send_ends_when_all_rows_are_on_disk(hall: Hall) -> None:
     with hall.running():
         done = called("send", lines, *options, "--precision", "s")
         assert "3000 rows on the disk of" in done.stderr.replace(",", "")
-        assert hall.stored("d", "v") == [float(i) for i in range(3000)]
         lines.write_text('{"table": "t", "values": {"w": 1}}\nno\n')
         done = called("send", lines, *options, "--form", "ndjson", "--device", "e", expect=1)
         assert f"{lines}:2:1: not JSON" in done.stderr
-        assert hall.stored("e", "w") == [1.0]
         lines.write_text("t,device=press v=1")
         done = called("send", lines, *options, "--json", expect=1)
         assert "read by this gateway itself" in done.stderr
         assert '"refused": 1' in done.stdout
+    assert hall.stored("d", "v") == [float(i) for i in range(3000)]
+    assert hall.stored("e", "w") == [1.0]
     wrong = called("send", lines, "--to", hall.grpc, "--give-up-s", "0", expect=1)
     assert "given up after 0 s" in wrong.stderr
     assert "expected e.g." in called("send", lines, "--to", "x", expect=2).stderr
@@ -192,7 +208,7 @@ def test_rows_that_were_acknowledged_outlast_kill_9(hall: Hall) -> None:
     acknowledged: list[int] = []
     chance = random.Random(7)
     next_value = 0
-    for _ in range(3):
+    for _ in range(2):
         stop = threading.Event()
 
         def send(first: int = next_value, stop: threading.Event = stop) -> None:
@@ -207,8 +223,7 @@ def test_rows_that_were_acknowledged_outlast_kill_9(hall: Hall) -> None:
                     return
                 value += 20
 
-        with started("run", hall.file, log=hall.log, stop=signal.SIGKILL) as process:
-            said(hall.log, "Next, in another terminal", process)
+        with hall.running(signal.SIGKILL) as process:
             before = len(acknowledged)
             thread = threading.Thread(target=send)
             thread.start()
@@ -235,14 +250,14 @@ def test_a_pipe_goes_on_over_a_restart(hall: Hall) -> None:
     )  # fmt: skip
     assert sender.stdin is not None
     try:
-        for number in range(4):
-            with started("run", hall.file, log=hall.log, stop=signal.SIGKILL) as process:
+        for number in range(3):
+            with hall.running(signal.SIGKILL) as process:
                 for i in range(number * 50, number * 50 + 50):
                     sender.stdin.write(f"t,device=d v={i} {1_772_000_000_000_000_000 + i}\n")
                     sender.stdin.flush()
-                until(lambda n=number: rows_of(hall) >= (n == 3) * 150 + 1, 40)
-                if number == 3:
-                    out, errors = sender.communicate(timeout=40)
+                until(lambda: rows_of(hall) >= 1, 60)
+                if number == 2:
+                    out, errors = sender.communicate(timeout=60)
                     process.send_signal(signal.SIGTERM)
                 else:
                     process.kill()
@@ -250,8 +265,8 @@ def test_a_pipe_goes_on_over_a_restart(hall: Hall) -> None:
     finally:
         sender.kill()
         sender.wait()
-    assert '"rows": 200' in out, (out, errors)
-    assert set(hall.stored("d", "v")) == set(map(float, range(200)))
+    assert '"rows": 150' in out, (out, errors)
+    assert set(hall.stored("d", "v")) == set(map(float, range(150)))
 
 
 def rows_of(hall: Hall) -> int:

@@ -10,11 +10,11 @@ import pytest
 
 from gateway.api.client import Client, NotRunning
 from gateway.config import load
-from tests.support import ROOT, until
+from tests.support import ROOT, gateway_configs, until
 from tests.system.cli_kit import said, started
 
 SHIPPED = [
-    *sorted((ROOT / "configs").glob("*.yaml")),
+    *gateway_configs(),
     *sorted(p for p in ROOT.glob("drivers/*/example*.yaml") if "map" not in p.stem),
 ]
 

@@ -17,9 +17,9 @@ from gateway.config.maps import MapConfig
 from gateway.config.plant import FileConfig
 from gateway.driver import find_driver, installed_drivers
 from gateway.sinks import find_sink, installed_sinks
-from tests.support import ROOT
+from tests.support import ROOT, gateway_configs
 
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = gateway_configs()
 MAPS = [
     *sorted((ROOT / "configs" / "maps").glob("*.yaml")),
     *sorted((ROOT / "drivers").glob("*/example-map.yaml")),

@@ -19,10 +19,10 @@ from gateway.sinks import find_sink, installed_sinks
 from gateway.spool import SpoolConfig
 from gateway.writer import WriterConfig
 from tests.drivers.mock_support import NOON, SECOND, Clock
-from tests.support import ROOT
+from tests.support import ROOT, gateway_configs
 
 CONFIGS = [
-    *sorted((ROOT / "configs").glob("*.yaml")),
+    *gateway_configs(),
     *sorted(p for p in (ROOT / "drivers").glob("*/example*.yaml") if "map" not in p.stem),
 ]
 MAPS = sorted((ROOT / "configs" / "maps").glob("*.yaml"))
@@ -107,6 +107,13 @@ def _option_classes() -> list[type[Settings]]:
     return classes
 
 
+def _readme_of(settings: type[Settings]) -> str:
+    """Of a sink for a fleet: its options stand in its own README, the example points there."""
+    sink = re.fullmatch(r"gateway\.sinks\.(redis|mqtt|postgres)\..*", settings.__module__)
+    folder = ROOT / "gateway" / "sinks" / sink[1] if sink else None
+    return (folder / "README.md").read_text(encoding="utf-8") if folder else ""
+
+
 def test_the_example_shows_every_option() -> None:
     text = (ROOT / "configs" / "gateway.example.yaml").read_text(encoding="utf-8")
     missing = {
@@ -114,6 +121,7 @@ def test_the_example_shows_every_option() -> None:
         for settings in _option_classes()
         for name, field in settings.model_fields.items()
         if not re.search(rf"\b{field.alias or name}:", text)
+        and f"`{field.alias or name}`" not in _readme_of(settings)
     }
     assert missing == set()
 
