@@ -100,10 +100,12 @@ def test_operations(packed: Machine) -> None:
     packed.until(lambda: packed.active(UNIT), 30, UNIT)
     assert _oldest(packed) == oldest, "the history of the first machine is there"
 
-    text = packed.out("cat", CONFIG).replace("name: demo", "name: demo\n  labels: {hall: H3}")
+    text = packed.out("cat", CONFIG)
+    assert "latency_s: 0.004" in text
+    text = text.replace("latency_s: 0.004", "latency_s: 0.005")
     packed.write(CONFIG, text + "\n", "640")
     packed.run("chgrp", "edge-gateway", CONFIG)
-    type_all(packed, change, {})
+    assert "press_1" in type_all(packed, change, {})
     pid = packed.main_pid(UNIT)
     type_all(packed, upgrade, {})
     packed.until(lambda: packed.active(UNIT) and packed.main_pid(UNIT) != pid, 30, UNIT)

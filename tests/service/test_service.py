@@ -94,8 +94,10 @@ def test_a_configuration_with_a_fault(machine: Machine) -> None:
 
     _write_config(machine, good)
     machine.run("systemctl", "start", UNIT)
-    _write_config(machine, good.replace("name: demo", "name: demo\n  labels: {hall: H3}"))
-    machine.run("systemctl", "reload", UNIT, check=False)
+    pid = machine.main_pid(UNIT)
+    _write_config(machine, good.replace("latency_s: 0.004", "latency_s: 0.005"))
+    machine.run("systemctl", "reload", UNIT)
+    assert machine.main_pid(UNIT) == pid
     assert machine.active(UNIT)
 
 

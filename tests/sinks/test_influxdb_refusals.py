@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Column as TableColumn
@@ -36,6 +36,7 @@ def encoded(encoder: LineEncoder, row: Row) -> bytes:
     return b"".join(e.text for e in encoder.encode([Selected(row)]))
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(TEXT, TEXT, st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6))
 def test_a_line_is_the_same_after_it_was_taken_apart(
     name: str, label: str, fields: list[tuple[str, str]]
@@ -59,6 +60,7 @@ def test_what_is_no_line_is_not_taken_apart(raw: bytes) -> None:
     assert Refusals().divide(raw, "400 no") == [raw]
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.lists(st.sets(st.integers(0, 5), min_size=1), min_size=1, max_size=12),
     st.sets(st.integers(0, 5)),
