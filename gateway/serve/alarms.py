@@ -15,6 +15,7 @@ from gateway.alarms.model import ORDER, Severity, State, Transition, unknown_ala
 from gateway.errors import GatewayError, SinkUnavailable
 from gateway.serve.names import fleet_name, own_name
 from gateway.serve.operating import Operating
+from gateway.serve.polling import Polling
 from gateway.serve.settings import ServeFile
 from gateway.serve.transitions import (
     KEPT,
@@ -43,7 +44,7 @@ _ACTIVE = (State.UNACKNOWLEDGED, State.ACKNOWLEDGED)
 _UNSEEN = (State.UNACKNOWLEDGED, State.RETURNED, State.LATCHED)
 
 
-class FleetAlarms:
+class FleetAlarms(Polling):
     """`gateway.alarms.model.Alarms` over all gateways. Its thread reads, any thread may ask."""
 
     def __init__(
@@ -60,34 +61,15 @@ class FleetAlarms:
         self._gateways = gateways
         self._reader = reader
         self._operate = operate
-        self._client = RedisClient(file.redis, f"gateway-serve:{file.node}:alarms", raw=True)
         self._standing: dict[str, dict[str, dict[str, Any]]] = {}
         self._log = Log()
         self._last: bytes | None = None
         self._read_s = 0.0
         self._listeners: tuple[Callable[[Transition], None], ...] = ()
         self._changed = threading.Condition()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fleet alarms", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def interrupt(self) -> None:
-        """What is under way is to end. Never raises."""
-        self._over.set()
-        self._client.close()
-
-    def stop(self) -> None:
-        """End, at once. Never raises."""
-        self.interrupt()
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
-
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        super().__init__(
+            RedisClient(file.redis, f"gateway-serve:{file.node}:alarms", raw=True), "fleet alarms"
+        )
 
     # -- what the API asks --------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ has expired.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from gateway.errors import GatewayError
 from gateway.hub import Hub
 from gateway.model import Row, Table, bad_row
 from gateway.serve.devices import devices_of, fleet_table
+from gateway.serve.polling import Polling
 from gateway.serve.settings import ServeFile
 from gateway.sinks.redis.client import Command, RedisClient, Refusal
 from gateway.wire import decode_batch
@@ -66,7 +66,7 @@ class Watched:
     """Why its row is BAD here; None while it is as it came."""
 
 
-class Feed:
+class Feed(Polling):
     """Asks Redis, in a thread of its own; what it knows may be looked at from any thread."""
 
     def __init__(self, file: ServeFile, hub: Hub, on_change: Callable[[], None]) -> None:
@@ -80,33 +80,12 @@ class Feed:
         self._file = file
         self._hub = hub
         self._on_change = on_change
-        self._client = RedisClient(file.redis, f"gateway-serve:{file.node}", raw=True)
         self._watched: dict[bytes, Watched | None] = {}
         """By key; None: of a gateway that is not shown, or not read yet."""
         self._shown: dict[str, dict[str, Any]] = {}
         self._good_s = time.monotonic()
         self._found_s = self._status_s = float("-inf")
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def interrupt(self) -> None:
-        """What is under way is to end. Never raises."""
-        self._over.set()
-        self._client.close()
-
-    def stop(self) -> None:
-        """End, at once. Never raises."""
-        self.interrupt()
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
-
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        super().__init__(RedisClient(file.redis, f"gateway-serve:{file.node}", raw=True), "feed")
 
     @property
     def away_s(self) -> float:
