@@ -37,11 +37,7 @@ groups:
         {type: real, unit: degC, signal: {kind: sine, mean: 3, amplitude: 0.6, period_s: 60},
          bad: {every_s: 2, for_s: 1, reason: sensor_fault}}
 """
-ALARMS = """
-alarms:
-  rules:
-    force: {kind: limits, tag: press_1.process.force, high: 240, unit: kN, severity: high}
-"""
+ALARM = "{kind: limits, tag: press_1.process.force, high: 240, unit: kN, severity: high}"
 STEP_S = 30.0
 """Step of the clock: the mocks' rows of afterwards lie so far in the future."""
 
@@ -179,10 +175,11 @@ def plant(folder: Path, influx: InfluxPeer, listen: str) -> Path:
         (r"^api:\n(  .*\n)+", f"api: {{socket: {folder / 's'}, listen: '{listen}'}}\n"),
         (r"^sinks:$", f"sinks:\n  influx: {sink}\n  away: {away}"),
         (r"^devices:$", "devices:\n  faulty: {driver: mock, map: maps/faulty.yaml}"),
+        (r"^  rules:$", f"  rules:\n    force: {ALARM}"),
     ):
         text, found = re.subn(pattern, lambda _, new=new: new, text, flags=re.MULTILINE)  # type: ignore[misc]
         assert found == 1, pattern
-    file.write_text(text + ALARMS, "utf-8")
+    file.write_text(text, "utf-8")
     return file
 
 
