@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import logs
 from tests.support import CI
 
 # they take minutes, and need root for disks, networks and containers of their own
@@ -41,6 +42,14 @@ def _descriptors() -> dict[str, str]:
         if target.startswith(("socket:", "/")) and not target.startswith(("/dev", "/proc")):
             found[link.name] = target
     return found
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_its_own() -> Iterator[None]:
+    """What a test has taken for a secret is an ordinary word in the next one."""
+    before = set(logs._secrets)
+    yield
+    logs._secrets.intersection_update(before)
 
 
 @pytest.fixture(autouse=True)

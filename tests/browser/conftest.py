@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(120))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = need_program("chromium", "chromium")
     if not (PACKAGES / "playwright").is_dir():
@@ -50,7 +50,7 @@ def browser() -> Iterator[Browser]:
         sys.path.remove(str(PACKAGES))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One that no test harms."""
     with config(tmp_path_factory.mktemp("browser")).started() as running:

@@ -115,7 +115,7 @@ def test_keys_open_views_and_search_and_can_be_switched_off(pages: Pages) -> Non
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("4")
     until(lambda: page.url.endswith("#/alarms"))
-    assert page.evaluate("() => document.activeElement.id") == "main"
+    until(lambda: page.evaluate("() => document.activeElement.id") == "main")
     page.keyboard.press("?")
     page.uncheck("dialog input")
     page.keyboard.press("Escape")

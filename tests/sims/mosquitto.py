@@ -33,7 +33,9 @@ class Broker:
         file = self._folder / "mosquitto.conf"
         given = "\n".join(self._lines)
         allow = "" if "allow_anonymous" in given else "allow_anonymous true\n"
-        file.write_text(f"listener {self.port} 127.0.0.1\nuser root\n{allow}{given}\n")
+        # else it drops what a slow subscriber of a test has not fetched yet, from 1,000 on
+        kept = "" if "max_queued" in given else "max_queued_messages 20000\n"
+        file.write_text(f"listener {self.port} 127.0.0.1\nuser root\n{allow}{kept}{given}\n")
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [program, "-c", str(file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
