@@ -27,6 +27,13 @@ class StoredRow(NamedTuple):
     time_ns: int
 
 
+class GivenUp(NamedTuple):
+    """A row that says that the machine did not answer in time (``BAD:timeout``)."""
+
+    device: str
+    time_ns: int
+
+
 class LossRange(NamedTuple):
     """A row of table ``gateway_loss``."""
 
@@ -47,7 +54,8 @@ class Verdict(NamedTuple):
     named: Counter[str]
     """Answers that are not stored but named, by cause."""
     in_flight: int
-    """Answers that the gateway cannot have received: under way at a cut, or given up before."""
+    """Answers that the gateway cannot have received: under way at a cut, or given up before, which
+    a stored row says."""
     faults: list[str]
     """Lost in silence, stored twice, invented: must be empty."""
 
@@ -65,15 +73,20 @@ def reconcile(
     *,
     cuts_ns: Sequence[int] = (),
     backs_ns: Sequence[int] = (),
+    given_up: Iterable[GivenUp] = (),
+    patience_ns: int = 0,
     same_clock: bool = True,
 ) -> Verdict:
     """Compare the answers of each device with one store.
 
     ``cuts_ns``: when the gateway or a connection was cut; the last answer before each cut may
     never have arrived. ``backs_ns``: when a connection came back; the first answer after it may
-    be to a request that was given up. ``same_clock``: rows have the time of their answer.
+    be to a request that was given up. ``given_up``: stored rows, of which each accounts for one
+    answer at most that is no further from it than ``patience_ns``, the machine's time-out.
+    ``same_clock``: rows have the time of their answer.
     """
     rows = list(store)
+    late = list(given_up)
     ranges = [loss for loss in losses if loss.sink == sink]
     named: Counter[str] = Counter()
     in_flight = 0
@@ -105,7 +118,7 @@ def reconcile(
             if loss is not None:
                 told[loss] += 1
                 named[loss.cause] += 1
-            elif answer.number in unheard:
+            elif answer.number in unheard or _was_late(device, answer, late, patience_ns):
                 in_flight += 1
             else:
                 apart = min((_apart_ns(device, answer, loss) for loss in ranges), default=inf)
@@ -127,6 +140,15 @@ def _apart_ns(device: str, answer: Answered, loss: LossRange) -> float:
     if loss.device != device:
         return inf
     return max(loss.first_ns - answer.time_ns, answer.time_ns - loss.last_ns, 0)
+
+
+def _was_late(device: str, answer: Answered, late: list[GivenUp], patience_ns: int) -> bool:
+    """Whether a stored row says that this answer came too late; the row is used up by it."""
+    for row in late:
+        if row.device == device and abs(row.time_ns - answer.time_ns) <= patience_ns + NEAR_NS:
+            late.remove(row)
+            return True
+    return False
 
 
 def _named(device: str, answer: Answered, ranges: Iterable[LossRange]) -> LossRange | None:

@@ -17,7 +17,7 @@ from typing import Any
 from gateway.api.client import Client, NotRunning
 from gateway.errors import GatewayError
 from tests.faults import stores
-from tests.faults.ledger import LossRange, StoredRow, Verdict, reconcile
+from tests.faults.ledger import GivenUp, LossRange, StoredRow, Verdict, reconcile
 from tests.faults.peers import CountingPeer, quiet_port
 from tests.sims.influx_peer import BUCKET, TOKEN, InfluxPeer, VictoriaPeer
 from tests.support import ROOT, until
@@ -61,6 +61,7 @@ class Rig:
         sinks: Mapping[str, str] | None = None,
         load_tags: int = 0,
         timeout_s: float = 2.0,
+        device_timeout_s: float = 5.0,
         state_dir: Path | None = None,
         flush_s: float = FLUSH_S,
         listens: bool = False,
@@ -94,6 +95,7 @@ class Rig:
         """Words before the gateway's command, e.g. ``unshare``."""
         self.environment: dict[str, str] = {}
         self._timeout_s = timeout_s
+        self._device_timeout_s = device_timeout_s
         self._url = influx_url
         self._flush_s = flush_s
         self.write_config()
@@ -105,8 +107,8 @@ class Rig:
         for kind, text in _MAPS.items():
             (self.folder / f"{kind}.yaml").write_text(text % INTERVAL_S)
         devices = "".join(
-            f"  {name}: {{driver: {peer.kind}, host: 127.0.0.1, port: {peer.port}, timeout_s: 1, "
-            f"map: {peer.kind}.yaml}}\n"
+            f"  {name}: {{driver: {peer.kind}, host: 127.0.0.1, port: {peer.port}, "
+            f"timeout_s: {self._device_timeout_s}, map: {peer.kind}.yaml}}\n"
             for name, peer in self.peers.items()
         )
         if self.load_tags:
@@ -285,7 +287,7 @@ class Rig:
         ledger = {name: peer.answered() for name, peer in self.peers.items()}
         losses = self.losses()
 
-        def compare(store: Sequence[StoredRow]) -> Verdict:
+        def compare(store: Sequence[StoredRow], late: Sequence[GivenUp]) -> Verdict:
             return reconcile(
                 ledger,
                 store,
@@ -293,21 +295,27 @@ class Rig:
                 sink,
                 cuts_ns=self.cuts_ns,
                 backs_ns=self.backs_ns,
+                given_up=late,
+                patience_ns=int(self._device_timeout_s * 1e9),
                 same_clock=same_clock,
             )
 
         if sink == "history":
-            return compare(stores.in_history(self.state_dir / "history.db"))
+            history = self.state_dir / "history.db"
+            return compare(stores.in_history(history), stores.given_up_in_history(history))
+        assert self.influx is not None
+        bucket = sink if sink in self.sinks else BUCKET
+        late = stores.given_up(self.influx, bucket)
         if sink != "victoria":
-            assert self.influx is not None
-            bucket = sink if sink in self.sinks else BUCKET
-            return compare([*self.deleted.get(sink, ()), *stores.in_influx(self.influx, bucket)])
-        # a point may stay invisible there for more than a second
+            store = [*self.deleted.get(sink, ()), *stores.in_influx(self.influx, bucket)]
+            return compare(store, late)
+        # it keeps no text, so that the other store says what was late; a point may stay
+        # invisible there for more than a second
         assert self.victoria is not None
         victoria, end = self.victoria, time.monotonic() + 5.0
 
         def seen() -> Verdict:
-            return compare(stores.in_victoria(victoria))
+            return compare(stores.in_victoria(victoria), late)
 
         until(lambda: not seen().faults or time.monotonic() > end)
         return seen()

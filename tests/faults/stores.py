@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from tests.faults.ledger import LossRange, StoredRow
+from tests.faults.ledger import GivenUp, LossRange, StoredRow
 from tests.sims.influx_peer import InfluxPeer, VictoriaPeer
 
 
@@ -29,6 +29,28 @@ def in_history(path: Path) -> list[StoredRow]:
         ).fetchall()
     store.close()
     return [StoredRow(*row) for row in rows]
+
+
+def given_up(peer: InfluxPeer, database: str) -> list[GivenUp]:
+    """Rows of the Influx engine that say that a machine did not answer in time."""
+    series = peer.query("SELECT _quality FROM counts GROUP BY device", database)
+    return [
+        GivenUp(one["tags"]["device"], time_ns)
+        for one in series
+        for time_ns, quality in one["values"]
+        if quality and "BAD:timeout" in quality
+    ]
+
+
+def given_up_in_history(path: Path) -> list[GivenUp]:
+    """Rows of a historian that say that a machine did not answer in time."""
+    with sqlite3.connect(path) as store:
+        rows = store.execute(
+            "select device, time_ns from history"
+            " where table_name='counts' and tag='n' and quality='BAD:timeout'"
+        ).fetchall()
+    store.close()
+    return [GivenUp(*row) for row in rows]
 
 
 def in_victoria(peer: VictoriaPeer) -> list[StoredRow]:

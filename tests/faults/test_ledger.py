@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.ledger import LossRange, StoredRow, Verdict, reconcile
+from tests.faults.ledger import NEAR_NS, GivenUp, LossRange, StoredRow, Verdict, reconcile
 from tests.sims.counting import Answered
 
 MS = 1_000_000
@@ -63,3 +63,25 @@ def test_only_the_last_answer_before_a_cut_may_be_in_flight() -> None:
     # the cut's tolerance reaches two answers on: the last of them
     verdict = judged(STORED[:11] + STORED[12:], cuts=[10])
     assert (verdict.in_flight, verdict.faults) == (1, [])
+
+
+def late(*numbers: int, device: str = "plc") -> Verdict:
+    """Number 5 is not stored, but rows are that say at these numbers that nothing came in time."""
+    rows = [GivenUp(device, T0 + 50 * n * MS + 10 * MS) for n in numbers]
+    store = STORED[:4] + STORED[5:]
+    return reconcile({"plc": ANSWERS}, store, [], "influx", given_up=rows, patience_ns=20 * MS)
+
+
+def test_an_answer_that_came_too_late_is_told_by_its_row() -> None:
+    assert (late(5).in_flight, late(5).faults) == (1, [])
+    assert late(5, device="meter").faults
+    assert late().faults
+    far = NEAR_NS // (50 * MS) + 10
+    assert late(far).faults
+
+
+def test_one_row_accounts_for_one_late_answer() -> None:
+    row = GivenUp("plc", T0 + 275 * MS)
+    store = STORED[:4] + STORED[6:]
+    verdict = reconcile({"plc": ANSWERS}, store, [], "influx", given_up=[row], patience_ns=MS)
+    assert (verdict.in_flight, len(verdict.faults)) == (1, 1)

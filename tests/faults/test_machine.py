@@ -55,7 +55,7 @@ def test_machine_restarted(proof: Proof) -> None:
 @pytest.mark.timeout(size(120, 900))
 def test_machine_stopped(proof: Proof) -> None:
     """Machines hang (SIGSTOP) for longer than the time-out, and go on."""
-    rig = proof.rig()
+    rig = proof.rig(device_timeout_s=1.0)
     rig.start()
     times = size(4, 60)
     for _ in range(times):

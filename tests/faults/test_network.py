@@ -66,7 +66,7 @@ def test_network_to_the_server(proof: Proof, network: Network) -> None:
 @pytest.mark.timeout(size(120, 1200))
 def test_cable_out(proof: Proof, network: Network) -> None:
     """Cable out: machines and server gone at once, in the middle of a request."""
-    rig = proof.rig()
+    rig = proof.rig(device_timeout_s=1.0)
     rig.start()
     times = size(3, 40)
     for _ in range(times):
