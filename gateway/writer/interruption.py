@@ -38,7 +38,7 @@ class Interruption:
     def __init__(self, alive: Alive, flush_interval_s: float) -> None:
         self._alive = alive
         self._within_ns = int(2e9 * flush_interval_s)
-        """To that the time is known until which the gateway may have run."""
+        """How long it may have run after its last row, where no file tells."""
         self._last_ns: dict[tuple[str, str], int] = {}
         """The last stored time of each table that has no rows since."""
         self._nothing_since_ns: int | None = None
@@ -80,9 +80,10 @@ class Interruption:
             if last_ns is None or table.name in OWN_TABLES or not table.interval_s:
                 continue
             interval_ns = table.interval_s * 1e9
-            end_ns = self._alive.before_ns or 0
-            if not table.steady and end_ns:  # what came long before the end was stored
-                last_ns = max(last_ns, min(end_ns - self._within_ns, row.time_ns - 1))
+            ended = self._alive.before
+            if not table.steady and ended:  # what came long before the end was stored
+                last_ns = max(last_ns, min(ended.from_ns, row.time_ns - 1))
+            end_ns = ended.until_ns if ended else 0
             if not 0 < end_ns - last_ns < COMPARABLE_NS:
                 end_ns = last_ns + self._within_ns
             missing = int((row.time_ns - last_ns) / interval_ns - 0.5)

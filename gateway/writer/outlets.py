@@ -21,6 +21,7 @@ from gateway.spool.notes import LossNotes
 from gateway.writer.alive import Alive
 from gateway.writer.deliver import Backoff
 from gateway.writer.lastwords import LastWords, told_in
+from gateway.writer.repeats import Repeats
 from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
@@ -71,9 +72,10 @@ def spans_of(rows: Iterable[Selected]) -> list[Span]:
 class Outlet(ABC):
     """One way out of a writer; used by its thread, apart from `status`."""
 
-    def __init__(self, name: str, lost: Lost, notes_path: Path, alive: Alive) -> None:
+    def __init__(self, name: str, losing: Losing, notes_path: Path, alive: Alive) -> None:
         self.name = name
-        self._lost = lost
+        self._losing = losing
+        self._repeats = Repeats()
         self.notes_path = notes_path
         """Losses that the next start is to tell."""
         self.alive = alive
@@ -108,7 +110,12 @@ class Outlet(ABC):
     def begin_round(self) -> None:  # noqa: B027
         """Rows are about to be taken from the hub."""
 
-    def tell(self, *, ending: bool) -> None:  # noqa: B027
+    @abstractmethod
+    def grow(self, note: Note) -> None:
+        """A loss that was counted, and of which more may come: on disk, until `tell` tells it."""
+
+    @abstractmethod
+    def tell(self, *, ending: bool) -> None:
         """Tell losses that were not told at once, where it is time to; ``ending``: all of them."""
 
     @abstractmethod
@@ -155,8 +162,23 @@ class Outlet(ABC):
             extra = {"sink": self.name, "device": table.device, "table": table.key}
             text = "sink %s cannot encode %r"
             log.error(text, self.name, table, extra=extra, exc_info=error)
+        self.lose_faulty(rows, error)
+
+    def lose_faulty(self, rows: Sequence[Selected], error: Exception) -> None:
+        """These rows are lost by a fault of ours."""
         for span in spans_of(rows):
-            self._lost("encode_fault", span, repr(error)[:200])
+            self._losing.counted("encode_fault", span)
+            self._say(("encode_fault", span, repr(error)[:200]))
+
+    def _say(self, note: Note) -> None:
+        """Tell a loss that was counted, or let it wait for those that follow."""
+        if note[1].table == LOSS_TABLE:
+            return
+        if self._repeats.is_new(note):
+            self.note([note])  # its row is on disk later, and a kill may come in between
+            self._losing.tell(*note)
+        else:
+            self.grow(note)
 
 
 class DirectOutlet(Outlet):
@@ -173,9 +195,8 @@ class DirectOutlet(Outlet):
         backoff: Backoff,
     ) -> None:
         notes_path = sink.state_dir / f"{name}.losses.jsonl"
-        super().__init__(name, losing.lost, notes_path, Alive(sink.state_dir / f"{name}.alive"))
+        super().__init__(name, losing, notes_path, Alive(sink.state_dir / f"{name}.alive"))
         self._sink = sink
-        self._losing = losing
         self._notes = LossNotes(notes_path)
         self._asked = False
         self._reset = reset
@@ -194,7 +215,7 @@ class DirectOutlet(Outlet):
         """Tell what an earlier run could not."""
         left = self._sink.left() if isinstance(self._sink, Remembers) else None
         for cause, span, detail in self._notes.to_tell(left[1] if left else {}):
-            self._lost(cause, span, detail)
+            self._losing.lost(cause, span, detail)
 
     def stored_nothing(self) -> bool:
         """As the sink found at its opening."""
@@ -205,6 +226,17 @@ class DirectOutlet(Outlet):
         """In a file beside the sink's own."""
         self._notes.add(notes)
 
+    def grow(self, note: Note) -> None:
+        """In the same file."""
+        self._notes.let_go((), growing=[note])
+
+    def tell(self, *, ending: bool) -> None:
+        """What was lost by faults of ours."""
+        if self._repeats.is_due(ending=ending) and self._notes.grows:
+            self._repeats.told()
+            for note in self._notes.take_growing():
+                self._losing.tell(*note)
+
     def interrupted(self) -> dict[tuple[str, str], int]:
         """What the sink found at its opening."""
         if self._asked or not isinstance(self._sink, Remembers):
@@ -214,7 +246,7 @@ class DirectOutlet(Outlet):
             return {}
         self._asked = True
         clean, last_ns = left
-        return {} if clean and self.alive.before_ns is None else last_ns
+        return {} if clean and self.alive.before is None else last_ns
 
     def begin_round(self) -> None:
         """Losses noted so far are among the rows taken next."""
@@ -268,6 +300,7 @@ class DirectOutlet(Outlet):
     def finish(self, stop_at_s: float) -> None:
         """Nothing waits here."""
         self._heartbeats.forget(f"sink {self.name}: write")
+        self.last_words.add(self._notes.take_growing(), own=True)
         self._notes.close()
 
     def status(self) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,11 +27,6 @@ from gateway.writer.replay import LetterBox
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY_S = 60.0
-"""What memory cannot hold while a disk takes nothing is told at once, and then so often."""
-CALM_S = 5.0
-"""After such a time the rest of it is told so soon, and what was put off."""
-
 KEEP_BYTES = 1_000_000
 """About what goes to disk in one transaction of what was in memory only."""
 
@@ -51,10 +46,9 @@ class SpooledOutlet(Outlet):
         backoff: Backoff,
     ) -> None:
         notes_path = spool.folder / "losses.jsonl"
-        super().__init__(name, losing.lost, notes_path, Alive(spool.folder / "alive"))
-        self._losing = losing
-        self._told_s = -math.inf
-        self._told_last = False
+        super().__init__(name, losing, notes_path, Alive(spool.folder / "alive"))
+        self._refused: deque[Note] = deque()
+        """What the delivering thread has counted; the writing one tells it."""
         self._sink = sink
         self._spool = spool
         self._lanes = Lanes(ask)
@@ -99,6 +93,10 @@ class SpooledOutlet(Outlet):
     def note(self, notes: Sequence[Note]) -> None:
         """Beside the spool."""
         self._spool.note(notes)
+
+    def grow(self, note: Note) -> None:
+        """Beside the spool."""
+        self._spool.let_go((), growing=[note])
 
     @property
     def in_memory(self) -> bool:
@@ -151,6 +149,8 @@ class SpooledOutlet(Outlet):
 
     def _settle(self) -> None:
         done = self._lanes.take_finished()
+        while self._refused:  # while a kill would still have their batch sent again
+            self._say(self._refused.popleft())
         self._spool.settle(b.key for b in done if b.key is not None)
         for batch in done:
             self._box.settled(batch)
@@ -216,16 +216,13 @@ class SpooledOutlet(Outlet):
 
     def tell(self, *, ending: bool) -> None:
         """A row for each batch that memory cannot hold would itself have no room."""
-        passed_s = time.monotonic() - self._told_s
-        is_last, self._told_last = ending and not self._told_last, ending
-        due_s = TELL_EVERY_S if self.in_memory else CALM_S
-        # these rows may have no room either: once is enough at the end, the next start does it
-        if self._spool.grows and (is_last or (passed_s >= due_s and not ending)):
-            self._told_s = time.monotonic()
+        is_calm = self._repeats.is_calm
+        if self._repeats.is_due(growing=self.in_memory, ending=ending) and self._spool.grows:
+            self._repeats.told()
             for note in self._spool.take_growing():
                 self._losing.tell(*note)
         is_back = self._deliverer.state == "good" and not self._spool.disk.error
-        if is_back and not self.in_memory and passed_s >= CALM_S:
+        if is_back and not self.in_memory and is_calm:
             for note in self._spool.take_put_off():
                 self._losing.again(*note)
 
@@ -233,7 +230,8 @@ class SpooledOutlet(Outlet):
         if self._box.is_replay(self._deliverer.in_hand):
             return  # told when they were refused first
         for span in spans:
-            self._lost("rejected", span, words[:200])
+            self._losing.counted("rejected", span)
+            self._refused.append(("rejected", span, words[:200]))
 
     def finish(self, stop_at_s: float) -> None:
         """Deliver what the time allows; the rest stays on disk."""

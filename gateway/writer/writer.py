@@ -213,6 +213,7 @@ class Writer:
         held: list[Row] = []
         flushed_s = time.monotonic()
         flush_at = flushed_s + interval_s
+        slowest_s = 0.0
         while True:
             self.subscription.wait(max(0.0, min(LOOK_S, flush_at - time.monotonic())))
             self._heartbeats.beat(beat, interval_s + 30.0)
@@ -225,10 +226,13 @@ class Writer:
                 flush_at = min(flush_at, flushed_s + HURRY_S)
             due = len(held) >= self._config.batch_rows or time.monotonic() >= flush_at
             if due or stopping:
+                # rows have the time of their reading, which is before they come here
+                behind_s = time.monotonic() - flushed_s + interval_s
                 flushed_s = time.monotonic()
                 flush_at = flushed_s + interval_s
-                self._outlet.alive.touch(2.0 * interval_s)
+                self._outlet.alive.touch(2.0 * (interval_s + slowest_s), behind_s)
                 self._flush(held)
+                slowest_s = max(time.monotonic() - flushed_s, slowest_s / 2.0)
                 held = []
                 self._held_rows = 0
                 self._flushed = self.subscription.drained
@@ -338,5 +342,4 @@ class Writer:
             extra = {"sink": self.name}
             log.error("fault in the writer of sink %s", self.name, extra=extra, exc_info=error)
         with self._no_end():
-            for span in spans_of(selected):
-                self._lost("encode_fault", span, repr(error)[:200])
+            self._outlet.lose_faulty(selected, error)

@@ -141,12 +141,15 @@ def test_power_cut(proof: Proof) -> None:
     proof.cleanups.append(disk.unmount)
     disk.mount()
     rig = proof.rig(state_dir=disk.place / "state")
+    power = disks.PowerUps(proof.folder)
+    rig.prefix = power.prefix
     rig.start()
     for _ in range(cuts):
         rig.run_for(proof.chance.randrange(3, 30))
         disk.cut()
         rig.kill()
         disk.unmount()
+        power.next()
         disk.mount()
         rig.start_gateway()
     rig.run_for(20)
