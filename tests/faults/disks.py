@@ -83,6 +83,12 @@ class Ext4:
         if self._mounted:
             self._mounted = False
             _unmount(self.place)
+            # else it is mounted again as it is, dead: a process that ends may still have it
+            until(lambda: not self._loops(), 20, "the loop device to be free")
+
+    def _loops(self) -> str:
+        find = [need_program("losetup", "mount"), "-j", str(self._image)]
+        return subprocess.run(find, capture_output=True, text=True, check=True).stdout
 
 
 class PowerUps:
