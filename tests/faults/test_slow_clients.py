@@ -38,9 +38,6 @@ QUESTIONS = {
 }
 """Parameters for each route that must have some."""
 
-EACH = size(2, 4)
-"""Clients of each kind for each route; all together are fewer than the bound on connections."""
-
 AGAIN = 1500
 """So many questions on one connection fill every buffer with answers that nobody reads."""
 
@@ -128,10 +125,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         rig.start()
         rig.run_for(40)
         with ExitStack() as opened, Newcomers(rig) as newcomers:
-            assert len(ROUTES) * 2 * EACH < MAX_CONNECTIONS - 20, "none has to make way"
+            bound = (MAX_CONNECTIONS - 20) // (2 * len(ROUTES))  # none has to make way
+            each = size(min(2, bound), bound)
+            assert each > 0
             links: dict[int, tuple[str, bool]] = {}
             for path in ROUTES:
-                for asks in (True, False) * EACH:
+                for asks in (True, False) * each:
                     link = opened.enter_context(socket.socket(socket.AF_UNIX))
                     link.connect(str(rig.folder / "s"))
                     end = b"\r\n" if asks else b"X-Slow: "
