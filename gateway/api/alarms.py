@@ -6,11 +6,12 @@ Whoever changes something must be an operator (`gateway.api.access`), and says w
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from gateway.alarms.model import NotAllowed, Transition, UnknownAlarm
@@ -18,7 +19,7 @@ from gateway.api import alarmschemas
 from gateway.api.access import operator
 from gateway.api.answers import json_answer, list_answer, only
 from gateway.api.blocking import Blocking
-from gateway.api.bodies import body_of, described
+from gateway.api.bodies import F, action, body_of
 from gateway.api.problems import Problem, unknown
 from gateway.api.times import EXPECTED, parse_time
 from gateway.api.view import GatewayView
@@ -100,7 +101,10 @@ def _lists(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Err
         history = partial(view.alarms.history, from_ns, to_ns, most, alarm)
         found = await _told(blocking.heavy("the alarm history", history))
         if not found and alarm is not None:
-            rules = await _told(blocking.heavy("the list of rules", view.alarms.rules))
+            try:
+                rules = await blocking.heavy("the list of rules", view.alarms.rules)
+            except UnknownAlarm:  # a node of many gateways has none
+                return await list_answer("transitions", found)
             known = [rule["id"] for rule in rules]
             if alarm not in known:  # one that was removed may still have a history
                 raise unknown("alarm", alarm, known)
@@ -140,54 +144,33 @@ def _captures(router: APIRouter, view: GatewayView, blocking: Blocking, errors: 
 def _changes(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Errors) -> None:
     changing = _with_body(errors, {409: "The alarm's state does not allow it."})
 
-    @router.post(
-        "/v1/alarms/acknowledge",
-        dependencies=[Depends(only())],
-        response_model=alarmschemas.Changed,
-        responses=changing,
-        openapi_extra=described(alarmschemas.Acknowledge),
-    )
+    def change(what: str, body: type[BaseModel]) -> Callable[[F], F]:
+        return action(router, f"/v1/alarms/{what}", body, alarmschemas.Changed, changing)
+
+    async def changed(act: Callable[[], Transition]) -> Response:
+        done = await _told(blocking.call(CHANGING, act))
+        return json_answer({"transition": as_document(done)})
+
+    @change("acknowledge", alarmschemas.Acknowledge)
     async def acknowledge(who: By, asked: Acknowledge) -> Response:
         """Acknowledge an alarm; one that is latched is reset by it."""
-        act = partial(view.alarms.acknowledge, asked.id, who, asked.why)
-        done = await _told(blocking.call(CHANGING, act))
-        return json_answer({"transition": as_document(done)})
+        return await changed(partial(view.alarms.acknowledge, asked.id, who, asked.why))
 
-    @router.post(
-        "/v1/alarms/shelve",
-        dependencies=[Depends(only())],
-        response_model=alarmschemas.Changed,
-        responses=changing,
-        openapi_extra=described(alarmschemas.Shelve),
-    )
+    @change("shelve", alarmschemas.Shelve)
     async def shelve(who: By, asked: Shelve) -> Response:
         """Put an alarm aside; it comes back by itself when the time is over."""
-        act = partial(view.alarms.shelve, asked.id, asked.for_s, who, asked.why)
-        done = await _told(blocking.call(CHANGING, act))
-        return json_answer({"transition": as_document(done)})
+        return await changed(partial(view.alarms.shelve, asked.id, asked.for_s, who, asked.why))
 
-    @router.post(
-        "/v1/alarms/unshelve",
-        dependencies=[Depends(only())],
-        response_model=alarmschemas.Changed,
-        responses=changing,
-        openapi_extra=described(alarmschemas.Unshelve),
-    )
+    @change("unshelve", alarmschemas.Unshelve)
     async def unshelve(who: By, asked: Unshelve) -> Response:
         """Bring an alarm back that was put aside."""
-        act = partial(view.alarms.unshelve, asked.id, who, asked.why)
-        done = await _told(blocking.call(CHANGING, act))
-        return json_answer({"transition": as_document(done)})
+        return await changed(partial(view.alarms.unshelve, asked.id, who, asked.why))
 
 
 def _notifiers(router: APIRouter, view: GatewayView, blocking: Blocking, errors: Errors) -> None:
-    @router.post(
-        "/v1/alarms/notify-test",
-        dependencies=[Depends(only())],
-        response_model=alarmschemas.Sent,
-        responses=_with_body(errors, {}),
-        openapi_extra=described(alarmschemas.TestNotifier),
-    )
+    shapes = alarmschemas.TestNotifier, alarmschemas.Sent
+
+    @action(router, "/v1/alarms/notify-test", *shapes, _with_body(errors, {}))
     async def notify_test(who: By, asked: TestNotifier) -> Response:
         """Send a test message through a notifier; 503 with its words where that fails."""
         names = view.notifiers.names()

@@ -8,15 +8,16 @@ and at their size before one is read, so the routes get whole bodies.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import anyio
 import orjson
-from fastapi import Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
+from gateway.api.answers import only
 from gateway.api.headers import RequestHeaders
 from gateway.api.problems import Problem
 
@@ -24,14 +25,25 @@ MAX_BODY_BYTES = 16_384
 BODY_S = 10.0
 """A body has to be there this long after its headers."""
 
+READ_AWAY_BYTES = 4_194_304
+READ_AWAY_S = 2.0
+"""What is read at the most of a body that nobody wants."""
+
 B = TypeVar("B", bound=BaseModel)
+F = TypeVar("F", bound=Callable[..., Any])
 
 _BODIES = ("POST",)
+_KNOWN = ("GET", "HEAD", "OPTIONS", "DELETE", *_BODIES)
 _NO_BODY = "no body: parameters stand in the address"
 
 
 def body_size(method: str, headers: RequestHeaders) -> int:
-    """Bytes of the body that is to come. Problem where it may not come, or is not JSON."""
+    """Bytes of the body that is to come. Problem where it may not come, or is not JSON.
+
+    Of other methods 0: they are refused, whatever they bring.
+    """
+    if method not in _KNOWN:
+        return 0
     length = headers.one("content-length")
     if headers.one("transfer-encoding"):
         if method in _BODIES:
@@ -66,6 +78,20 @@ async def read_body(receive: Receive, size: int) -> bytes | None:
     raise Problem(408, f"the body did not come within {BODY_S:g} s", f"{size} bytes")
 
 
+async def read_away(receive: Receive) -> None:
+    """Read what little of a body is on its way, so that its sender reads why it is refused.
+
+    A connection that is closed before that is reset, and the answer with it.
+    """
+    size = 0
+    with anyio.move_on_after(READ_AWAY_S):
+        while size < READ_AWAY_BYTES:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
+
+
 def document_in(body: bytes | None) -> Any:
     """What the body says, for those that note it; None where it says nothing."""
     try:
@@ -93,6 +119,23 @@ def body_of(shape: type[B]) -> Callable[[Request], Awaitable[B]]:
             raise _fault(error, shape) from error
 
     return read
+
+
+def action(
+    router: APIRouter,
+    path: str,
+    body: type[BaseModel],
+    answer: type[BaseModel],
+    errors: Mapping[int | str, dict[str, Any]],
+) -> Callable[[F], F]:
+    """A route that does something: a POST with such a body, and no parameters."""
+    return router.post(
+        path,
+        dependencies=[Depends(only())],
+        response_model=answer,
+        responses=dict(errors),
+        openapi_extra=described(body),
+    )
 
 
 def described(shape: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

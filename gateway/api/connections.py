@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import time
 from collections.abc import Iterable
@@ -9,8 +10,11 @@ from typing import Any, ClassVar, Literal
 
 from starlette.types import Scope
 
+ANSWERED = "is_answered"
+"""In the state of a request: its answer is out, though what it brought is still being read."""
 
-class Counted:
+
+class Counted(abc.ABC):
     """A connection that counts; the base of the protocols of HTTP and of WebSockets."""
 
     kind: ClassVar[Literal["http", "ws"]]
@@ -28,23 +32,23 @@ class Counted:
     """Rows that its client was too slow for."""
 
     @property
+    @abc.abstractmethod
     def is_idle(self) -> bool:
         """Whether it may make way for a new one."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def current(self) -> Scope | None:
         """The request that is or was answered last, None before the first."""
-        raise NotImplementedError
 
     def begin(self, is_local: bool) -> None:
         """Note that it has begun."""
         self.is_local = is_local
         self.since_ns = time.time_ns()
 
+    @abc.abstractmethod
     def abort(self) -> None:
         """Cut it off now; what was not sent is dropped."""
-        raise NotImplementedError
 
 
 def listed(connections: Iterable[object]) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from gateway.api import accessschemas
 from gateway.api.access import operator
-from gateway.api.answers import json_answer, only
+from gateway.api.answers import json_answer
 from gateway.api.blocking import Blocking
-from gateway.api.bodies import body_of, described
+from gateway.api.bodies import action, body_of
 from gateway.api.problems import Problem, unknown
 from gateway.api.view import GatewayView
 from gateway.errors import DeviceUnavailable, GatewayError
@@ -24,6 +24,7 @@ def add_control(
     router: APIRouter, view: GatewayView, blocking: Blocking, errors: dict[int | str, Any]
 ) -> None:
     """Add the routes."""
+    shapes = accessschemas.SwitchRequest, accessschemas.Switched
 
     async def switch(body: accessschemas.SwitchRequest, who: str, enabled: bool) -> Response:
         name = body.device
@@ -37,13 +38,7 @@ def add_control(
             raise Problem(409, str(error), None) from error
         return json_answer({"device": name, "enabled": enabled, "who": who, "why": body.why})
 
-    @router.post(
-        "/v1/devices/disable",
-        dependencies=[Depends(only())],
-        response_model=accessschemas.Switched,
-        responses=errors,
-        openapi_extra=described(accessschemas.SwitchRequest),
-    )
+    @action(router, "/v1/devices/disable", *shapes, errors)
     async def disable(who: By, body: Body) -> Response:
         """Stop asking a device until it is enabled again; its tags become BAD `disabled`.
 
@@ -51,13 +46,7 @@ def add_control(
         """
         return await switch(body, who, False)
 
-    @router.post(
-        "/v1/devices/enable",
-        dependencies=[Depends(only())],
-        response_model=accessschemas.Switched,
-        responses=errors,
-        openapi_extra=described(accessschemas.SwitchRequest),
-    )
+    @action(router, "/v1/devices/enable", *shapes, errors)
     async def enable(who: By, body: Body) -> Response:
         """Ask a device again."""
         return await switch(body, who, True)

@@ -23,9 +23,10 @@ from gateway.api.audit import AuditLog, Watched
 from gateway.api.bodies import body_size, document_in, read_body
 from gateway.api.headers import RequestHeaders
 from gateway.api.hosts import is_ip, name_in
-from gateway.api.ingest import PATHS, check_reach, check_sender, ingest_size, read_away
+from gateway.api.ingest import PATHS, check_reach, check_sender, ingest_size
 from gateway.api.problems import Problem
 from gateway.api.ratelimit import RateLimit, key_of
+from gateway.api.refusals import UNREAD, has_body, refuse
 from gateway.api.settings import ApiConfig
 from gateway.api.tokens import PREFIX
 
@@ -88,7 +89,7 @@ class Guard:
             else:
                 await self._http(scope, receive, answer)
         except Problem as problem:
-            await _refuse(problem, scope, answer)
+            await refuse(problem, scope, receive, answer)
 
     async def _with_headers(self, send: Send, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
@@ -101,6 +102,7 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = RequestHeaders(scope["headers"])
         is_ingest = scope["path"] in PATHS and scope["method"] == "POST"
+        scope["state"][UNREAD] = has_body(scope)
         try:
             size = ingest_size(headers) if is_ingest else body_size(scope["method"], headers)
             caller = self._admit(scope, headers)
@@ -108,8 +110,6 @@ class Guard:
                 check_sender(caller)
         except Problem as problem:
             self._note_stranger(scope, problem)
-            if is_ingest:
-                await read_away(receive)
             raise
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", "state": {**scope["state"], "is_head": True}}
@@ -122,6 +122,7 @@ class Guard:
         except Problem as problem:
             self._note_stranger(scope, problem)
             raise
+        scope["state"][UNREAD] = False
         document = document_in(body)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         watched = Watched(scope["method"], scope["path"], query, document)
@@ -278,23 +279,3 @@ def _check_origin(headers: RequestHeaders, host: str) -> None:
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
-
-
-async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
-    """Answer with the problem, or, where a person comes without a token, with a place for it."""
-    media, body = b"application/json", problem.body
-    if problem.status == 401 and signin.is_wanted(scope):
-        media, body = b"text/html; charset=utf-8", signin.PAGE
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-type", media),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),  # whatever follows is not looked at
-    ]
-    headers += [(k.encode("ascii"), v.encode("ascii")) for k, v in problem.headers.items()]
-    kind = "http" if scope["type"] == "http" else "websocket.http"
-    if kind == "websocket.http" and kind + ".response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008, "reason": problem.error[:100]})
-        return
-    start = {"type": f"{kind}.response.start", "status": problem.status, "headers": headers}
-    await send(start)
-    await send({"type": f"{kind}.response.body", "body": body})

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from gateway.api.connections import Counted
+from gateway.api.connections import ANSWERED, Counted
 from gateway.api.sockets import peer_uid
 
 MAX_CONNECTIONS = 200
@@ -95,7 +95,9 @@ class LimitedProtocol(H11Protocol, Counted):
         """Whether no request is being answered."""
         if self._is_upgraded:
             return False
-        return self.cycle is None or self.cycle.response_complete
+        if self.cycle is None or self.cycle.response_complete:
+            return True
+        return bool(self.cycle.scope["state"].get(ANSWERED))
 
     @property
     def current(self) -> Scope | None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.hub import Hub
-from gateway.losses import Loss
 from gateway.model import Column, Row, Selected, Table, make_parts
 from gateway.sinks.postgres import PostgresConfig, PostgresSink, migrate
-from gateway.spool import Spool, SpoolConfig
-from gateway.writer import Writer, WriterConfig
-from gateway.writer.deliver import Backoff
+from gateway.writer import Writer
 from tests.sims.postgres_server import OWNER, PostgresServer
-from tests.support import until
+from tests.sinks.chainkit import SinkChain
 
-QUICK = Backoff(first_s=0.05, max_s=0.2, operator_s=0.1)
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
+NOW = time.time_ns()
 
 
 class Plant:
@@ -63,62 +59,20 @@ class Plant:
         return self.ask(text, *arguments)[0][0]
 
 
-class Gateway:
-    """Hub, writer, spool and sink on one state folder; may be started again."""
+class Gateway(SinkChain):
+    """A chain to PostgreSQL."""
 
     def __init__(self, plant: Plant, folder: Path) -> None:
+        super().__init__(folder, "plant")
         self.plant = plant
-        self.folder = folder
-        self.losses: list[Loss] = []
-        self._writer: Writer | None = None
 
     def start(self, **more: Any) -> Writer:
-        self.hub = Hub()
         self.sink = PostgresSink("plant", self.plant.config(**more), self.folder)
-        self.writer = self._writer = Writer(
-            "plant",
-            self.sink,
-            self.hub.subscribe("plant"),
-            WriterConfig(flush_interval_s=0.05),
-            Spool(self.folder / "spool", SpoolConfig(), "plant", self.losses.append),
-            on_loss=self.losses.append,
-            backoff=QUICK,
-        )
-        self.writer.start()
-        return self.writer
-
-    def stop(self) -> None:
-        if self._writer is not None:
-            assert self._writer.stop(5.0)
-            self.sink.close()
-            self._writer = None
+        return self.run(self.sink)
 
     def publish(self, table: Table, rows: Sequence[tuple[int, Sequence[Any]]]) -> None:
         """Rows, each a time and the values, and wait until they are taken."""
-        before = self.writer.status()["rows_accepted"]
-        for time_ns, values in rows:
-            self.hub.publish(Row(table, time_ns, make_parts(table, values)))
-        until(lambda: self.writer.status()["rows_accepted"] == before + len(rows))
-
-    def settled(self, rows: int) -> dict[str, Any]:
-        """The status when so many rows were stored or refused since the start."""
-
-        def status() -> dict[str, Any] | None:
-            found = self.writer.status()
-            return found if found["rows_stored"] + found["rows_rejected"] >= rows else None
-
-        return until(status, 30, f"{rows} rows to be delivered")
-
-    def letters(self) -> list[tuple[str, str]]:
-        """(line, words) of the dead letters, oldest first."""
-        path = self.folder / "spool" / "dead_letters.db"
-        if not path.exists():
-            return []
-        db = sqlite3.connect(path)
-        try:
-            return db.execute("SELECT line, reason FROM dead_letter ORDER BY id").fetchall()
-        finally:
-            db.close()
+        self.publish_all(*(Row(table, at, make_parts(table, values)) for at, values in rows))
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +121,17 @@ def row(table: Table, time_ns: int, *values: Any, **more: Any) -> Selected:
 def send(sink: PostgresSink, *rows: Selected) -> None:
     for payload in sink.encode(rows):
         sink.deliver(payload.body, payload.format)
+
+
+TABLE = table_of(*(Column(f"c{i}", "f8") for i in range(20)))
+VALUES = [float(i) for i in range(20)]
+
+
+def rows_of(count: int, first: int = 0) -> list[tuple[int, list[float]]]:
+    """Rows of TABLE, a nanosecond apart, to publish."""
+    return [(NOW + first + i, VALUES) for i in range(count)]
+
+
+def stored(plant: Plant) -> int:
+    """Values in the database."""
+    return int(plant.one("SELECT count(*) FROM sample"))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.hub import Hub
-from gateway.losses import Loss
+import pytest
+
 from gateway.model import Column, Row, Selected, Table, make_parts
 from gateway.sinks import RemoteSink, find_sink
-from gateway.spool import Spool, SpoolConfig
+from gateway.sinks.redis import RedisConfig, RedisSink
 from gateway.wire import decode_batch
-from gateway.writer import Writer, WriterConfig
-from gateway.writer.deliver import Backoff
-from tests.support import until
+from gateway.writer import Writer
+from tests.sims.redis_server import RedisPeer, redis_server
+from tests.sinks.chainkit import SinkChain
 
-QUICK = Backoff(first_s=0.05, max_s=0.2, operator_s=0.1)
 T0 = 1_700_000_000_000_000_000
 
 
@@ -34,66 +35,58 @@ def selected(*rows: Row) -> list[Selected]:
     return [Selected(row) for row in rows]
 
 
-class Chain:
-    """Hub, writer and sink on one state folder; may be started again."""
+class Chain(SinkChain):
+    """A chain to a sink of that kind, by its settings."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self.folder = folder
-        self.losses: list[Loss] = []
+        super().__init__(folder, "fleet")
+        self.flush_interval_s = 0.02
         self._kind = find_sink(kind)
-        self._writer: Writer | None = None
 
     def start(self, **settings: Any) -> Writer:
-        self.hub = Hub()
-        config = self._kind.config_class.model_validate(settings)
-        sink = self._kind("fleet", config, self.folder)
+        sink = self._kind("fleet", self._kind.config_class.model_validate(settings), self.folder)
         assert isinstance(sink, RemoteSink)
         self.sink = sink
-        spool = Spool(self.folder / "spool", SpoolConfig(), "fleet", self.losses.append)
-        self._writer = Writer(
-            "fleet",
-            sink,
-            self.hub.subscribe("fleet"),
-            WriterConfig(flush_interval_s=0.02),
-            spool,
-            on_loss=self.losses.append,
-            backoff=QUICK,
-        )
-        self._writer.start()
-        return self._writer
-
-    @property
-    def writer(self) -> Writer:
-        assert self._writer is not None
-        return self._writer
-
-    def stop(self) -> None:
-        if self._writer is not None:
-            assert self._writer.stop(5.0)
-            self.sink.close()
-            self._writer = None
+        return self.run(sink)
 
     def publish(self, *rows: Row) -> None:
         for row in rows:
             self.hub.publish(row)
 
-    def settled(self, rows: int) -> dict[str, Any]:
-        """The status when so many rows were stored or refused since the start."""
 
-        def status() -> dict[str, Any] | None:
-            found = self.writer.status()
-            return found if found["rows_stored"] + found["rows_rejected"] >= rows else None
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[RedisPeer]:
+    with redis_server(tmp_path / "redis") as made:
+        yield made
 
-        return until(status, 30, f"{rows} rows to be delivered; {self.writer.status()}")
 
-    def state(self, state: str, words: str = "") -> None:
-        """Wait until the sink is in that state, with these words."""
+@pytest.fixture
+def looker(peer: RedisPeer) -> Iterator[Any]:
+    """A client for what a test looks at itself."""
+    with peer.client() as client:
+        yield client
 
-        def is_so() -> bool:
-            found = self.writer.status()
-            return found["state"] == state and words in (found["error"] or "")
 
-        until(is_so, 20, f"state {state} with '{words}'")
+@contextmanager
+def sink_of(peer: RedisPeer, folder: Path, **settings: Any) -> Iterator[RedisSink]:
+    keys = {"type": "redis", "host": "127.0.0.1", "port": peer.port, "timeout_s": 1.0, **settings}
+    made = RedisSink("fleet", RedisConfig.model_validate(keys), folder)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def send(sink: RemoteSink, *rows: Row) -> None:
+    """Encode and deliver, as a writer does."""
+    for payload in sink.encode(selected(*rows)):
+        sink.deliver(payload.body, payload.format)
+
+
+def groups_read(looker: Any, stream: str, group: str, count: int) -> list[bytes]:
+    """What a consumer group reads next: identities of entries, which are pending from now on."""
+    ((_, entries),) = looker.xreadgroup(group, "c", {stream: ">"}, count=count)
+    return [id_ for id_, _ in entries]
 
 
 def in_stream(client: Any, stream: str = "readings:hall-3") -> list[Row]:

@@ -22,7 +22,7 @@ from gateway.model import Column, Row, Table, bad_row, make_parts
 from gateway.sinks import Selected
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
 from gateway.spool import Spool, SpoolConfig
-from tests.sims.influx_peer import (  # noqa: F401
+from tests.sims.influx_peer import (
     BUCKET,
     TOKEN,
     InfluxPeer,
@@ -31,15 +31,17 @@ from tests.sims.influx_peer import (  # noqa: F401
     victoria,
 )
 from tests.sims.row_pump import START_NS, STEP_NS
-from tests.sinks.influxkit import Gateway, gateway, wide_table  # noqa: F401
+from tests.sinks.influxkit import Gateway, gateway, wide_table
 from tests.support import ROOT, until
+
+__all__ = ["gateway", "influx", "victoria"]
 
 pytestmark = pytest.mark.servers
 
 
 def test_rows_pass_through_an_outage_exactly_once(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     table = wide_table(450)
     writer = gateway.start(influx.url)
@@ -72,8 +74,8 @@ def test_rows_pass_through_an_outage_exactly_once(
 
 
 def test_only_the_lines_that_conflict_are_refused(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     status, _ = influx.write(BUCKET, "ns", None, b"clash,device=d v=1i %d\n" % START_NS)
     assert status == 204
@@ -94,8 +96,8 @@ def test_only_the_lines_that_conflict_are_refused(
 
 
 def test_a_changed_token_is_taken_up(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     influx.token = "another"
     writer = gateway.start(influx.url)
@@ -107,8 +109,8 @@ def test_a_changed_token_is_taken_up(
 
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
 def test_victoriametrics_takes_every_number(
-    gateway: Gateway,  # noqa: F811
-    victoria: VictoriaPeer,  # noqa: F811
+    gateway: Gateway,
+    victoria: VictoriaPeer,
     layout: str,
 ) -> None:
     writer = gateway.start(victoria.url, layout=layout)
@@ -222,7 +224,7 @@ def test_kill_9_loses_no_batch_that_was_acknowledged(tmp_path: Path, start_pump:
 
 def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
     tmp_path: Path,
-    influx: InfluxPeer,  # noqa: F811
+    influx: InfluxPeer,
     start_pump: Start,
 ) -> None:
     token = tmp_path / "token"
@@ -282,7 +284,7 @@ README = ROOT / "gateway" / "sinks" / "influxdb" / "README.md"
 
 def test_the_example_of_the_readme_works(
     tmp_path: Path,
-    influx: InfluxPeer,  # noqa: F811
+    influx: InfluxPeer,
 ) -> None:
     example = re.search(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert example is not None

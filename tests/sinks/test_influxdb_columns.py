@@ -19,10 +19,12 @@ from gateway.sinks import Selected
 from gateway.sinks.influxdb import lineprotocol as lp
 from gateway.sinks.payload import plain_body
 from tests.sims import http_faults as hf
-from tests.sims.influx_peer import BUCKET, InfluxPeer, influx  # noqa: F401
+from tests.sims.influx_peer import BUCKET, InfluxPeer, influx
 from tests.sims.row_pump import START_NS
-from tests.sinks.influxkit import Gateway, gateway  # noqa: F401
+from tests.sinks.influxkit import Gateway, gateway
 from tests.support import until
+
+__all__ = ["gateway", "influx"]
 
 OLD_NS = START_NS - 1_000_000
 
@@ -66,8 +68,8 @@ def ledger(losses: list[Loss]) -> dict[tuple[str, str], int]:
 @pytest.mark.servers
 @pytest.mark.parametrize("bad_columns", [[3], [0, 7, 8, 9, 199]])
 def test_a_type_conflict_costs_only_its_column(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
     bad_columns: list[int],
 ) -> None:
     exists(influx, "clash", *(f"c{i}=1i" for i in bad_columns))
@@ -89,6 +91,7 @@ def test_a_type_conflict_costs_only_its_column(
         for n, row in enumerate(values)
     }
     named = "column c3" if len(bad_columns) == 1 else "columns c0, c199, c7, c8, c9"
+    gateway.stop()
     assert ledger(gateway.losses) == {("clash", named): 400}
     ranges = sorted((loss.first_ns, loss.last_ns) for loss in gateway.losses)
     assert (ranges[0][0], ranges[-1][1]) == (START_NS, START_NS + 399)
@@ -105,8 +108,8 @@ def test_a_type_conflict_costs_only_its_column(
 
 @pytest.mark.servers
 def test_a_refused_column_goes_apart_until_it_is_taken(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     exists(influx, "clash", "c1=1i")
     clash = table("clash", 3)
@@ -145,8 +148,8 @@ def test_a_refused_column_goes_apart_until_it_is_taken(
 
 @pytest.mark.servers
 def test_a_device_whose_type_is_right_is_not_refused_with_another(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     exists(influx, "shared", "c0=1i")
     right = Table("shared", "a", [Column("c0", "i8", store_int=True)], [("device", "a")])
@@ -159,14 +162,15 @@ def test_a_device_whose_type_is_right_is_not_refused_with_another(
     assert (status["rows_stored"], status["rows_rejected"]) == (200, 200)
     assert stored(influx, "shared", "a") == {START_NS + n: {"c0": n} for n in range(200)}
     assert stored(influx, "shared", "b") == {START_NS + n: {"c1": n / 4} for n in range(200)}
+    gateway.stop()
     assert {loss.device for loss in gateway.losses} == {"b"}
     assert len(influx.bodies) < 30
 
 
 @pytest.mark.servers
 def test_rows_beyond_the_retention_are_refused_whole(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     policy = "CREATE RETENTION POLICY short ON sensors DURATION 1h REPLICATION 1 DEFAULT"
     influx.query(policy)
@@ -181,6 +185,7 @@ def test_rows_beyond_the_retention_are_refused_whole(
     assert (status["rows_stored"], status["rows_rejected"]) == (12, 12)
     assert status["values_stored"] == 12 * 50
     assert list(stored(influx, "m")) == [now + n for n in range(12)]
+    gateway.stop()
     assert ledger(gateway.losses) == {("m", ""): 12}
     assert [line.count("c") for line, _ in gateway.letters()] == [51] * 12
     assert gateway.sink.status()["columns_refused"] == []
@@ -189,8 +194,8 @@ def test_rows_beyond_the_retention_are_refused_whole(
 
 @pytest.mark.servers
 def test_a_refused_quality_takes_no_value_with_it(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     exists(influx, "m", "_quality=1i")
     small = table("m", 2)
@@ -201,14 +206,15 @@ def test_a_refused_quality_takes_no_value_with_it(
         status = gateway.settled(n + 1)
     assert status["values_stored"] == 2
     assert stored(influx, "m") == {START_NS + n: {"c0": n} for n in range(2)}
+    gateway.stop()
     assert ledger(gateway.losses) == {("m", "column _quality"): 2}
     assert gateway.letters()[-1][0] == f'm,device=d _quality="c1=BAD:timeout" {START_NS + 1}\n'
 
 
 @pytest.mark.servers
 def test_a_row_of_several_lines_is_refused_once(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     exists(influx, "m_2", "c2=1i")
     exists(influx, "m_3", "c4=1i")
@@ -217,13 +223,14 @@ def test_a_row_of_several_lines_is_refused_once(
     status = gateway.settled(10)
     assert (status["rows_stored"], status["rows_rejected"]) == (0, 10)
     assert status["values_stored"] == 40
+    gateway.stop()
     assert ledger(gateway.losses) == {("m", "columns c2, c4"): 10}
 
 
 @pytest.mark.servers
 def test_narrow_a_refused_field_leaves_the_others(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
 ) -> None:
     exists(influx, "m", "value=1i")
     columns = [Column("a", "f4"), Column("b", "f4"), Column("on", "b1")]
@@ -235,14 +242,15 @@ def test_narrow_a_refused_field_leaves_the_others(
     assert (status["rows_stored"], status["rows_rejected"]) == (0, 3)
     assert status["values_stored"] == 3
     assert influx.count("m", "state") == 3
+    gateway.stop()
     assert ledger(gateway.losses) == {("m", "columns a, b"): 3}
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("seed", range(4))
 def test_every_value_is_either_stored_or_a_dead_letter(
-    gateway: Gateway,  # noqa: F811
-    influx: InfluxPeer,  # noqa: F811
+    gateway: Gateway,
+    influx: InfluxPeer,
     seed: int,
 ) -> None:
     chance = random.Random(seed)
@@ -282,6 +290,7 @@ def test_every_value_is_either_stored_or_a_dead_letter(
         found += [(device, int(line.time), key.decode()) for key, _ in line.fields]
     assert sorted(found) == sorted(published)
     assert status["values_stored"] == engine < len(published)
+    gateway.stop()
     assert sum(loss.rows for loss in gateway.losses) == status["rows_rejected"]
     assert status["rows_stored"] + status["rows_rejected"] == rows
     told = {(loss.device, loss.table) for loss in gateway.losses}
@@ -319,7 +328,7 @@ class Strict:
 
 @pytest.mark.parametrize("flaky", [False, True])
 def test_without_a_word_of_which_the_column_is_found_by_halves(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
     flaky: bool,
 ) -> None:
     server = Strict(lambda key, _: key == b"c7", flaky)
@@ -346,7 +355,7 @@ def test_without_a_word_of_which_the_column_is_found_by_halves(
 
 
 def test_one_refused_value_does_not_take_the_column_of_other_rows(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
 ) -> None:
     server = Strict(lambda key, value: key == b"c2" and float(value) > 1000, flaky=False)
     wide = table("m", 5)

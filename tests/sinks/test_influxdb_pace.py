@@ -15,13 +15,15 @@ from gateway.writer.deliver import MAX_RETRY_AFTER_S, Backoff
 from gateway.writer.pace import CEILING_BYTES, FLOOR_BYTES, Pace
 from tests.sims import http_faults as hf
 from tests.sims.row_pump import START_NS
-from tests.sinks.influxkit import Gateway, gateway  # noqa: F401
+from tests.sinks.influxkit import Gateway, gateway
 from tests.support import until
+
+__all__ = ["gateway"]
 
 TABLE = Table("m", "d", [Column(f"c{i}", "f8") for i in range(10)], [("device", "d")])
 
 
-def publish(gateway: Gateway, first: int, rows: int) -> None:  # noqa: F811
+def publish(gateway: Gateway, first: int, rows: int) -> None:
     """Rows that compress badly: about 100 bytes each."""
     values = np.random.default_rng(first).uniform(-1e9, 1e9, (rows, 10))
     for n, row in enumerate(values.tolist()):
@@ -38,7 +40,7 @@ def times(server: hf.FaultServer) -> set[int]:
 
 
 def test_a_slow_line_gets_less_at_once_and_more_again_when_it_is_fast(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
 ) -> None:
     gateway.flush_interval_s = 0.5
     with hf.faults(hf.STORED, rate=150_000.0) as server:
@@ -62,7 +64,7 @@ def test_a_slow_line_gets_less_at_once_and_more_again_when_it_is_fast(
     assert gateway.losses == []
 
 
-def test_after_a_hang_everything_arrives_once(gateway: Gateway) -> None:  # noqa: F811
+def test_after_a_hang_everything_arrives_once(gateway: Gateway) -> None:
     go_on = threading.Event()
 
     def hang(sock: object, stop: threading.Event) -> None:
@@ -80,7 +82,7 @@ def test_after_a_hang_everything_arrives_once(gateway: Gateway) -> None:  # noqa
 
 
 def test_what_a_server_finds_too_large_is_not_tried_with_every_batch(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
 ) -> None:
     refused: list[int] = []
 
@@ -103,7 +105,7 @@ def test_what_a_server_finds_too_large_is_not_tried_with_every_batch(
 
 
 def test_one_value_that_is_too_large_is_a_dead_letter_and_its_row_stays(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
 ) -> None:
     stored: list[bytes] = []
 
@@ -148,7 +150,7 @@ KEPT = [
 
 @pytest.mark.parametrize(("answers", "state"), [(KEPT, "retrying"), (BLOCKED, "blocked")])
 def test_rows_outlast_every_answer_that_is_not_204(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
     answers: list[hf.Answer],
     state: str,
 ) -> None:
@@ -176,7 +178,7 @@ def test_rows_outlast_every_answer_that_is_not_204(
     ],
 )
 def test_the_next_try_comes_when_it_was_asked_for(
-    gateway: Gateway,  # noqa: F811
+    gateway: Gateway,
     answer: bytes,
     pause_s: float,
 ) -> None:

@@ -19,7 +19,7 @@ from gateway.writer.deadletters import DeadLetters
 from gateway.writer.deliver import Deliverer
 from gateway.writer.lanes import Lanes
 from tests.sims import http_faults as hf
-from tests.sinks.influxkit import QUICK
+from tests.sinks.chainkit import QUICK
 from tests.support import until
 
 

@@ -17,7 +17,9 @@ from gateway.sinks import Selected
 from gateway.sinks.influxdb import lineprotocol as lp
 from gateway.sinks.influxdb.narrow import NarrowEncoder
 from gateway.sinks.influxdb.wide import MAX_LINE, LineEncoder
-from tests.sims.influx_peer import InfluxPeer, influx  # noqa: F401
+from tests.sims.influx_peer import InfluxPeer, influx
+
+__all__ = ["influx"]
 
 LABELS = (("gateway", "g"), ("device", "press 1"))
 MIXED = [
@@ -266,7 +268,7 @@ def documented_name(text: str) -> str:
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_nasty_names_and_texts_are_stored_as_documented(
-    influx: InfluxPeer,  # noqa: F811
+    influx: InfluxPeer,
     data: st.DataObject,
 ) -> None:
     encoder = LineEncoder()
@@ -307,7 +309,7 @@ def find(peer: InfluxPeer, measurement: str, n: str) -> dict[str, Any]:
 
 @pytest.mark.servers
 @pytest.mark.parametrize("layout", ["wide", "narrow"])
-def test_rows_of_all_kinds_are_stored_exactly(influx: InfluxPeer, layout: str) -> None:  # noqa: F811
+def test_rows_of_all_kinds_are_stored_exactly(influx: InfluxPeer, layout: str) -> None:
     columns = [
         Column("f", "f4"),
         Column("d", "f8"),

@@ -11,8 +11,11 @@ import pytest
 
 from gateway.sinks.redis import RedisConfig, RedisSink
 from gateway.sinks.telling import Facts
-from tests.sims.redis_server import RedisPeer, redis_server
+from tests.sims.redis_server import RedisPeer
+from tests.sinks.rediskit import looker, peer
 from tests.support import until
+
+__all__ = ["looker", "peer"]
 
 pytestmark = pytest.mark.servers
 
@@ -38,18 +41,6 @@ class Told:
             del self.alarms[id_]
         for to in self.listeners:
             to({"number": number, "id": id_, "state": state})
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[RedisPeer]:
-    with redis_server(tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture
-def looker(peer: RedisPeer) -> Iterator[Any]:
-    with peer.client() as client:
-        yield client
 
 
 @pytest.fixture

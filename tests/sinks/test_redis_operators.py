@@ -18,8 +18,11 @@ from gateway.serve.operating import Operating
 from gateway.sinks.redis import RedisConfig, RedisSink
 from gateway.sinks.redis.client import RedisServer
 from gateway.sinks.telling import Facts
-from tests.sims.redis_server import RedisPeer, redis_server
+from tests.sims.redis_server import RedisPeer
+from tests.sinks.rediskit import looker, peer
 from tests.support import until
+
+__all__ = ["looker", "peer"]
 
 pytestmark = pytest.mark.servers
 
@@ -47,18 +50,6 @@ class Plant:
 
     def unshelve(self, alarm: str, who: str, why: str) -> Transition:
         return self._do("unshelve", alarm, who, why)
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[RedisPeer]:
-    with redis_server(tmp_path / "redis") as made:
-        yield made
-
-
-@pytest.fixture
-def looker(peer: RedisPeer) -> Iterator[Any]:
-    with peer.client() as client:
-        yield client
 
 
 class Rig:

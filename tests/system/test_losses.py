@@ -119,6 +119,9 @@ def test_a_type_conflict_is_listed_exported_mended_and_replayed(
         assert (
             f'gateway_sink_dead_letters_replayed_total{{sink="influx"}} {len(saved)}\n' in metrics
         )
+        # those after the first are told together, some seconds after the last
+        until(lambda: status(file)["losses"]["rejected"] == len(saved), 20, "all to be told")
+        metrics = Client(file.parent / "s").get_text("/metrics")
         assert f'gateway_lost_rows_total{{cause="rejected"}} {len(saved)}\n' in metrics
 
     stored = [row for row in influx.rows("process") if row["force"] is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,10 +132,38 @@ def test_head_is_answered_as_get_without_a_body_even_where_the_answer_is_endless
 def test_a_body_where_none_belongs_is_refused_before_it_is_read(
     open_tcp: Served, headers: dict[str, str]
 ) -> None:
-    for method in ("GET", "PUT", "DELETE"):
+    for method in ("GET", "DELETE"):
         status, found, body = ask(listen(open_tcp), "/v1/status", headers, method=method)
         assert (status, found["connection"]) == (413, "close")
         assert body["error"] == "a request with a body"
+    for method in ("PUT", "PATCH", "TRACE"):
+        status, found, body = ask(listen(open_tcp), "/v1/status", headers, method=method)
+        assert (status, found["allow"]) == (405, "GET, HEAD")
+        assert body["error"] == f"the method {method} is not allowed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/status", 413),
+        ("POST", "/v1/devices/disable", 413),
+        ("POST", "/v1/ingest", 401),
+        ("PUT", "/v1/status", 405),
+        ("TRACE", "/nothing", 404),
+    ],
+)
+def test_a_refusal_is_read_by_who_sends_its_whole_body_first(
+    open_tcp: Served, method: str, path: str, status: int
+) -> None:
+    host, _, port = listen(open_tcp).partition(":")
+    pieces = [b"x" * 100_000] * 10
+    with socket.create_connection((host, int(port)), timeout=10) as sock:
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000000\r\n\r\n"
+        sock.sendall(head.encode())
+        assert select.select([sock], [], [], 10)[0]  # the answer is there, and not read yet
+        for piece in pieces:
+            sock.sendall(piece)
+        assert sock.recv(12) == b"HTTP/1.1 %d" % status
 
 
 # -- with tokens ------------------------------------------------------------------------------

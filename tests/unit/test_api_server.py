@@ -73,6 +73,23 @@ def _open(connections: list[socket.socket]) -> int:
     return len(_still_open(connections))
 
 
+def test_who_is_refused_has_the_answer_before_the_body_and_makes_way(
+    api: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
+    refused = [api.connect() for _ in range(2)]
+    try:
+        for sock in refused:
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 413"
+        with api.connect() as third:
+            third.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert third.recv(12) == b"HTTP/1.1 200"
+    finally:
+        for sock in refused:
+            sock.close()
+
+
 def test_busy_connections_are_not_sacrificed_for_new_ones(
     api: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

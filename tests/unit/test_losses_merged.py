@@ -20,7 +20,7 @@ from gateway.sinks.influxdb import InfluxConfig, InfluxSink
 from gateway.spool import Spool, SpoolConfig
 from gateway.spool.manifest import Note, Span
 from gateway.spool.notes import LossNotes
-from gateway.writer import Writer, WriterConfig, spooled
+from gateway.writer import Writer, WriterConfig, repeats
 from gateway.writer.lastwords import LastWords
 from tests.sims import http_faults as hf
 from tests.sims import writer_stop
@@ -155,7 +155,7 @@ def test_what_memory_cannot_hold_is_told_at_once_and_then_merged(
 def test_the_rest_is_told_soon_after_the_outage(
     tmp_path: Path, store: Store, server: hf.FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spooled, "CALM_S", 0.2)
+    monkeypatch.setattr(repeats, "CALM_S", 0.2)
     line = Line(tmp_path, server.url)
     try:
         line.broken = True
@@ -181,7 +181,7 @@ def test_the_rest_is_told_soon_after_the_outage(
 def test_a_loss_whose_row_was_lost_is_told_again_to_that_sink_when_it_is_back(
     tmp_path: Path, store: Store, server: hf.FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spooled, "CALM_S", 0.2)
+    monkeypatch.setattr(repeats, "CALM_S", 0.2)
     line = Line(tmp_path, server.url, max_bytes=900_000, segment_bytes=30_000)
     try:
         line.publish(EVENT, 10)  # this one is in the hands of who delivers

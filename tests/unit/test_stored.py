@@ -16,7 +16,7 @@ from gateway.writer import writer as writer_module
 from tests.sims import http_faults as hf
 from tests.support import until
 from tests.unit.test_hub import row, table
-from tests.unit.test_writer import TABLE, Line
+from tests.unit.writerkit import TABLE, Line
 
 OWN = Table("gateway_event", "gateway", [Column("event", "f4")])
 

@@ -3,84 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from gateway.errors import SinkUnavailable
-from gateway.health import Heartbeats
 from gateway.hub import Hub
 from gateway.losses import Loss
 from gateway.model import Column, Row, Table, bad
-from gateway.sinks import DurableSink, Selected, Sink, SinkConfig
-from gateway.sinks.influxdb import InfluxConfig, InfluxSink
-from gateway.spool import Spool, SpoolConfig
-from gateway.writer import Writer, WriterConfig
-from gateway.writer.deliver import Backoff
+from gateway.spool import SpoolConfig
+from gateway.writer import WriterConfig
 from tests.sims import http_faults as hf
 from tests.support import free_port, until
+from tests.unit.writerkit import Line, Shelfless, line, stored
 
-QUICK = Backoff(first_s=0.02, max_s=0.1, operator_s=0.05)
-TABLE = Table("m", "d", [Column("v", "i8")], [("device", "d")], interval_s=1.0)
-
-
-class Line:
-    """A hub with one writer, as the daemon builds it."""
-
-    def __init__(self, folder: Path, **writer: Any) -> None:
-        self.folder = folder
-        self.hub = Hub()
-        self.losses: list[Loss] = []
-        self.heartbeats = Heartbeats()
-        self.config = WriterConfig(**{"flush_interval_s": 0.03, **writer})
-        self.sent = 0
-        self.writer: Writer | None = None
-        self._sink: Sink | None = None
-
-    def start(self, sink: Sink) -> Writer:
-        spool = Spool(self.folder / "spool", SpoolConfig(), "s", self.losses.append)
-        self._sink = sink
-        self.writer = Writer(
-            "s",
-            sink,
-            self.hub.subscribe("s", wake_at=self.config.batch_rows),
-            self.config,
-            None if sink.durable else spool,
-            on_loss=self.losses.append,
-            heartbeats=self.heartbeats,
-            backoff=QUICK,
-        )
-        self.writer.start()
-        return self.writer
-
-    def influx(self, url: str, **more: Any) -> Writer:
-        document = {"type": "influxdb", "url": url, "bucket": "b", "timeout_s": 2.0, **more}
-        return self.start(InfluxSink("s", InfluxConfig.model_validate(document), self.folder))
-
-    def publish(self, count: int = 1, table: Table = TABLE) -> None:
-        for _ in range(count):
-            self.sent += 1
-            self.hub.publish(Row(table, self.sent, (np.array([self.sent]),)))
-
-    def stop(self, deadline_s: float = 5.0) -> None:
-        if self.writer is not None and self._sink is not None:
-            assert self.writer.stop(deadline_s)
-            self._sink.close()
-            assert not self.heartbeats.silent()
-            self.writer = None
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path)
-    yield made
-    made.stop()
+__all__ = ["line"]
 
 
 def numbers(server: hf.FaultServer, first: int = 0) -> list[int]:
@@ -91,10 +31,6 @@ def numbers(server: hf.FaultServer, first: int = 0) -> list[int]:
         for text in zlib.decompress(body, wbits=47).decode().splitlines()
     ]
     return [int(text.split("v=")[1].split(" ")[0].split(",")[0]) for text in lines]
-
-
-def stored(writer: Writer, count: int) -> Callable[[], bool]:
-    return lambda: bool(writer.status()["rows_stored"] >= count)
 
 
 def test_rows_arrive_and_the_spool_is_empty_again(line: Line) -> None:
@@ -252,87 +188,12 @@ def test_a_row_that_cannot_be_encoded_costs_its_table_only(
             line.publish(10)
             line.hub.publish(Row(broken, n, ([b"x"],)))  # type: ignore[list-item]
             until(stored(writer, 10 * n + 10))
-        until(lambda: len(line.losses) == 3)
+        until(lambda: line.losses)
         assert writer.status()["rows_lost"] == 3
         line.stop()
     assert {(loss.table, loss.cause) for loss in line.losses} == {("broken", "encode_fault")}
+    assert sum(loss.rows for loss in line.losses) == 3
     assert len([r for r in caplog.records if r.exc_info]) == 1
-
-
-def test_an_unclean_stop_is_told_when_a_table_comes_back(line: Line) -> None:
-    with hf.faults(hf.STORED) as server:
-        second = 1_000_000_000
-        table = Table("t", "d", [Column("v", "i8")], interval_s=0.01)
-        writer = line.influx(server.url)
-        line.hub.publish(Row(table, second, (np.array([1]),)))
-        until(stored(writer, 1))
-        line.stop()
-        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
-        alive = line.folder / "spool" / "alive"
-        alive.touch()
-        os.utime(alive, ns=(0, second + 30_000_000))
-        line.hub = Hub()
-        line.influx(server.url)
-        line.hub.publish(Row(table, 5 * second, (np.array([1]),)))
-        until(lambda: line.losses)
-        line.stop()
-    (loss,) = line.losses
-    assert (loss.cause, loss.table, loss.rows) == ("unclean_stop", "t", 3)
-    assert (loss.first_ns, loss.last_ns) == (second + 1, 5 * second - 1)
-
-
-def test_a_kill_before_the_first_row_of_a_table_was_stored_is_told_though_others_had_rows(
-    line: Line,
-) -> None:
-    with hf.faults(hf.STORED) as server:
-        second = 1_000_000_000
-        columns = [Column("v", "i8")]
-        known, slow = (Table(n, "d", columns, interval_s=0.01) for n in ("known", "slow"))
-        writer = line.influx(server.url)
-        line.hub.publish(Row(known, second, (np.array([1]),)))
-        until(stored(writer, 1))
-        line.stop()
-        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
-        alive = line.folder / "spool" / "alive"
-        alive.write_text(str(second // 2))
-        os.utime(alive, ns=(0, second + 30_000_000))
-        line.hub = Hub()
-        line.influx(server.url)
-        line.hub.publish(Row(known, 5 * second, (np.array([1]),)))
-        for time_ns in (6 * second, 7 * second):
-            line.hub.publish(Row(slow, time_ns, (np.array([1]),)))
-        until(lambda: len(line.losses) == 2)
-        line.stop()
-    told = {loss.table: (loss.first_ns, loss.last_ns, loss.rows) for loss in line.losses}
-    assert told["slow"] == (second // 2 + 1, 6 * second - 1, 53)
-    assert told["known"] == (second + 1, 5 * second - 1, 3)
-    assert len(line.losses) == 2, "each once"
-
-
-def test_of_rows_that_come_now_and_then_a_kill_costs_what_came_last_and_no_hours(
-    line: Line,
-) -> None:
-    with hf.faults(hf.STORED) as server:
-        second = 1_000_000_000
-        columns = [Column("v", "i8")]
-        gated = Table("t", "d", columns, interval_s=0.01, steady=False)
-        writer = line.influx(server.url)
-        line.hub.publish(Row(gated, second, (np.array([1]),)))
-        until(stored(writer, 1))
-        line.stop()
-        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
-        alive = line.folder / "spool" / "alive"
-        alive.touch()
-        killed_ns = 3600 * second  # the machine stood for an hour
-        os.utime(alive, ns=(0, killed_ns))
-        line.hub = Hub()
-        line.influx(server.url)
-        line.hub.publish(Row(gated, 7200 * second, (np.array([1]),)))
-        until(lambda: line.losses)
-        line.stop()
-    (loss,) = line.losses
-    assert (loss.cause, loss.table, loss.rows) == ("unclean_stop", "t", 6), "two flush intervals"
-    assert killed_ns - second < loss.first_ns < killed_ns
 
 
 def test_the_dead_band_is_applied_and_unchanged_rows_are_counted(line: Line) -> None:
@@ -348,23 +209,6 @@ def test_the_dead_band_is_applied_and_unchanged_rows_are_counted(line: Line) -> 
         text = zlib.decompress(server.requests[-1][1], wbits=47)
         assert text == b't _quality="v=BAD:timeout" 9\n'
         line.stop()
-
-
-class Shelfless(DurableSink):
-    """A durable sink in memory that fails as it is told."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__("s", SinkConfig(type="memory"), folder)
-        self.rows: list[int] = []
-        self.failures: list[Exception] = []
-
-    def store(self, rows: Sequence[Selected]) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
-        self.rows += [s.row.time_ns for s in rows]
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_durable_sink_gets_batches_directly_and_is_tried_again(line: Line) -> None:

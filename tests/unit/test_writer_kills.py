@@ -10,7 +10,7 @@ from gateway.hub import Hub
 from gateway.model import Column, Row, Table
 from tests.sims import http_faults as hf
 from tests.support import until
-from tests.unit.writerkit import Line, line, stored
+from tests.unit.writerkit import Line, leave_as_a_kill, line, stored
 
 __all__ = ["line"]
 
@@ -23,10 +23,7 @@ def test_an_unclean_stop_is_told_when_a_table_comes_back(line: Line) -> None:
         line.hub.publish(Row(table, second, (np.array([1]),)))
         until(stored(writer, 1))
         line.stop()
-        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
-        alive = line.folder / "spool" / "alive"
-        alive.touch()
-        os.utime(alive, ns=(0, second + 30_000_000))
+        leave_as_a_kill(line.folder, second + 30_000_000)
         line.hub = Hub()
         line.influx(server.url)
         line.hub.publish(Row(table, 5 * second, (np.array([1]),)))
@@ -48,10 +45,7 @@ def test_a_kill_before_the_first_row_of_a_table_was_stored_is_told_though_others
         line.hub.publish(Row(known, second, (np.array([1]),)))
         until(stored(writer, 1))
         line.stop()
-        (line.folder / "spool" / "stopped").unlink()  # as a kill leaves it
-        alive = line.folder / "spool" / "alive"
-        alive.write_text(str(second // 2))
-        os.utime(alive, ns=(0, second + 30_000_000))
+        leave_as_a_kill(line.folder, second + 30_000_000, second // 2)
         line.hub = Hub()
         line.influx(server.url)
         line.hub.publish(Row(known, 5 * second, (np.array([1]),)))

@@ -15,7 +15,7 @@ from gateway.model import Column, Row, Table
 from gateway.sinks.historian import HistorianConfig, HistorianSink
 from tests.sims import http_faults as hf
 from tests.support import free_port, until
-from tests.unit.test_writer import TABLE, Line, Shelfless, stored
+from tests.unit.writerkit import TABLE, Line, Shelfless, stored
 
 
 class Told(Line):
