@@ -7,11 +7,7 @@ the output has gone; 70 a bug.
 
 from __future__ import annotations
 
-import errno
-import io
-import os
 import sys
-import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -28,6 +24,7 @@ from gateway.commands import (
     live,
     losses,
     reload,
+    reprocess,
     run,
     send,
     serve,
@@ -36,28 +33,9 @@ from gateway.commands import (
     vibration,
     writer,
 )
-from gateway.commands.console import (
-    EXIT_BAD,
-    EXIT_CONFIG,
-    EXIT_NOT_RUNNING,
-    EXIT_USAGE,
-    OutputFailed,
-    WrongUsage,
-    complain,
-    flush,
-    out,
-    say,
-)
-from gateway.errors import ConfigError, GatewayError
-from gateway.terminal import count, printable
-
-EXIT_BUG = 70
-"""EX_SOFTWARE of sysexits.h."""
-EXIT_PIPE = 141
-"""What a shell calls the end of a program whose reader has gone (128 + SIGPIPE)."""
-EXIT_INTERRUPTED = 130
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+from gateway.commands.console import WrongUsage, out
+from gateway.commands.ending import conduct
+from gateway.commands.usage import Command
 
 app = typer.Typer(
     name="gateway",
@@ -86,6 +64,7 @@ for command in (
     vibration.spectrum,
     vibration.capture,
     vibration.features,
+    reprocess.reprocess,
     run.sim,
     writer.writer,
     serve.serve,
@@ -93,7 +72,7 @@ for command in (
     info.drivers,
     config.schema,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.command("import")(importing.import_files)
 app.add_typer(alarms.alarms)
 app.add_typer(losses.dead_letters)
@@ -120,85 +99,9 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line; ends the process."""
-    # whoever closed one (`>&-`) does not want to read it
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the end
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # what the terminal's encoding lacks is printed as \\u..., not as a traceback
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status = _run()
-        flush()
-    except OutputFailed as error:
-        _silence(1)
-        status = EXIT_PIPE
-        if not error.reader_gone:  # else (`gateway tail | head`) nothing is left to say
-            complain(str(error))
-            status = EXIT_BAD
-    try:
-        sys.stderr.flush()
-    except OSError:
-        _silence(2)
-    sys.exit(status)
+    conduct(_command)
 
 
-def _silence(stream: int) -> None:
-    """What is still to be written goes nowhere, without a fault when the process ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-
-
-def _run() -> int | str | None:
-    stdout = sys.stdout
-    try:
-        app(prog_name="gateway")
-    except SystemExit as end:
-        if sys.stdout is not stdout:  # so typer ends its help where the reader has gone
-            raise OutputFailed(BrokenPipeError(errno.EPIPE, "")) from end
-        return end.code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except OutputFailed:
-        raise
-    except OSError as error:
-        flush()  # fails again where it was the output that failed
-        if error.errno in _FULL:
-            complain(f"cannot write: {error.strerror}")
-            return EXIT_BAD
-        return _failed(error)
-    except BaseExceptionGroup as group:
-        ours = group.subgroup(GatewayError)
-        return _failed(_first(ours or group))
-    except Exception as error:
-        return _failed(error)
+def _command() -> int:
+    app(prog_name="gateway")
     return 0
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
-
-
-def _failed(error: BaseException) -> int:
-    if os.environ.get("GATEWAY_DEBUG"):
-        traceback.print_exception(error)
-    if isinstance(error, ConfigError):
-        for fault in error.faults:
-            say(printable(str(fault)))
-        say(f"{count(len(error.faults), 'fault')}; nothing was started", "red")
-        return EXIT_CONFIG
-    if isinstance(error, GatewayError):
-        from gateway.api.client import NotRunning, RequestFailed
-
-        complain(printable(str(error)))
-        if isinstance(error, NotRunning):
-            return EXIT_NOT_RUNNING
-        wrong = isinstance(error, RequestFailed) and error.status in (400, 404)
-        return EXIT_USAGE if wrong or isinstance(error, WrongUsage) else EXIT_BAD
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-    complain(
-        f"this is a bug in the gateway, not yours: {type(error).__name__}: "
-        f"{printable(str(error))}; at {where}, GATEWAY_DEBUG=1 shows more"
-    )
-    return EXIT_BUG

@@ -1,4 +1,4 @@
-"""Reads a recorded waveform: `.npz`, `.npy`, `.wav`, `.tdms` or `.csv`.
+"""Reads a recorded waveform: `.npz`, `.npy`, `.wav`, `.tdms`, `.parquet` or `.csv`.
 
 A channel has the name of its array, its column, or its group and channel in a TDMS file. Where one
 array holds several they are numbered, ``acc[0]``, ``acc[1]``; what has no name is called ``data``.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ import numpy as np
 from gateway.errors import GatewayError
 from gateway.model import Array
 from gateway.recordings.arrays import open_npy, open_npz
+from gateway.recordings.parquet import open_parquet
 from gateway.recordings.source import Source, Track
 from gateway.recordings.tdms import open_tdms
 from gateway.recordings.text import open_csv
@@ -26,7 +27,16 @@ from gateway.recordings.wav import open_wav
 
 T = TypeVar("T")
 
-__all__ = ["Recording", "Track", "channel_names", "describe_recording", "read_recording"]
+__all__ = [
+    "Recording",
+    "Source",
+    "Track",
+    "channel_names",
+    "describe_recording",
+    "open_recording",
+    "read_pieces",
+    "read_recording",
+]
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,6 +68,27 @@ def describe_recording(path: str | os.PathLike[str], channel: str | None = None)
     """
     path = Path(path)
     return _choose(_open(path), path, channel)
+
+
+def open_recording(path: str | os.PathLike[str]) -> Source:
+    """The tracks of a recording, of which only the headers are read; GatewayError as above."""
+    return _open(Path(path))
+
+
+def read_pieces(
+    path: str | os.PathLike[str], source: Source, names: Sequence[str], count: int
+) -> Iterator[Array]:
+    """Samples [track, sample] of tracks of equal length, ``count`` at a time.
+
+    So a file of any size takes little memory. GatewayError where the file is damaged, or its format
+    has to be read as a whole (csv).
+    """
+    path = Path(path)
+    if source.pieces is None:
+        raise GatewayError(f"{path.suffix} cannot be read piece by piece; {path} is too much")
+    pieces = _guarded(path, lambda: source.pieces(names, count))  # type: ignore[misc]
+    while (piece := _guarded(path, lambda: next(pieces, None))) is not None:
+        yield piece
 
 
 def read_recording(
@@ -146,5 +177,6 @@ _OPENERS: dict[str, Callable[[Path], Source]] = {
     ".npy": open_npy,
     ".wav": open_wav,
     ".tdms": open_tdms,
+    ".parquet": open_parquet,
     ".csv": open_csv,
 }

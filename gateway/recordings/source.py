@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gateway.model import Array
+
+Pieces: TypeAlias = Callable[[Sequence[str], int], Iterator[Array]]
+"""(names of tracks, samples at a time) -> their samples in order, [track, sample]."""
 
 MAX_BYTES = 1 << 30
 """Largest array that is read from a file, so that a damaged header cannot take all memory."""
@@ -20,6 +23,8 @@ class Track(NamedTuple):
     """None where only reading the whole file tells it."""
     rate_hz: float | None = None
     unit: str | None = None
+    start_ns: int | None = None
+    """Time of the first sample, UTC, where the file says it."""
 
 
 @dataclass(slots=True)
@@ -34,6 +39,11 @@ class Source:
     """
     aliases: dict[str, str] = field(default_factory=dict)
     """Shorter name -> name of a track, where that is not ambiguous."""
+    pieces: Pieces | None = None
+    """Reads tracks of equal length piece by piece, so that a file of any size takes little memory.
+
+    None where the format has to be read as a whole.
+    """
 
 
 def numbered(name: str, count: int) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def open_tdms(path: Path) -> Source:
                 if len(channel) and np.dtype(channel.dtype).kind in "iuf":
                     name = f"{group.name}/{channel.name}"
                     rate_hz, unit = _rate(channel.properties), _unit(channel.properties)
-                    tracks[name] = Track(name, len(channel), rate_hz, unit)
+                    start_ns = _start(channel.properties)
+                    tracks[name] = Track(name, len(channel), rate_hz, unit, start_ns)
                     where[name] = (group.name, channel.name)
     uses = Counter(channel for _, channel in where.values())
     aliases = {channel: name for name, (_, channel) in where.items() if uses[channel] == 1}
@@ -48,7 +50,13 @@ def open_tdms(path: Path) -> Source:
             samples: Array = found[:]
             return samples
 
-    return Source(tracks, read, aliases)
+    def pieces(names: Sequence[str], count: int) -> Iterator[Array]:
+        with library.TdmsFile.open(path) as file:
+            found = [file[group][channel] for group, channel in (where[n] for n in names)]
+            for at in range(0, len(found[0]), count):
+                yield np.stack([channel.read_data(at, count) for channel in found])
+
+    return Source(tracks, read, aliases, pieces)
 
 
 def _library() -> Any:
@@ -68,6 +76,15 @@ def _rate(properties: Any) -> float | None:
     rate = 1.0 / step_s
     # the step is rounded to binary: 1 / (1 / 25600) need not be 25600
     return float(round(rate)) if math.isclose(rate, round(rate), rel_tol=1e-9) else rate
+
+
+def _start(properties: Any) -> int | None:
+    """``wf_start_time`` is UTC; LabVIEW writes 1904 (0 in its count) where it does not know."""
+    begin, offset_s = properties.get("wf_start_time"), properties.get("wf_start_offset", 0.0)
+    if not isinstance(begin, np.datetime64) or np.isnat(begin):
+        return None
+    start_ns = int(begin.astype("M8[ns]").astype("i8")) + round(float(offset_s) * 1e9)
+    return start_ns if start_ns > 0 else None
 
 
 def _unit(properties: Any) -> str | None:

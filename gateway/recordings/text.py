@@ -54,7 +54,7 @@ def open_csv(path: Path) -> Source:
     layout = _layout(head)
     first = _parse(head[layout.skip :], layout, layout.skip)
     layout = _with_time(layout, first)
-    rate_hz = None if layout.time is None else _rate(first[:, layout.time] * layout.time_s)
+    rate_hz = None if layout.time is None else even_rate(first[:, layout.time] * layout.time_s)
     columns = {n: i for i, n in enumerate(layout.names) if i != layout.time}
     tracks = {n: Track(n, None, rate_hz, layout.units[i]) for n, i in columns.items()}
 
@@ -71,7 +71,7 @@ def open_csv(path: Path) -> Source:
                 number += len(block)
         values = np.concatenate(parts)
         if layout.time is not None:
-            whole_hz = _rate(values[:, 1] * layout.time_s)
+            whole_hz = even_rate(values[:, 1] * layout.time_s)
             tracks[name] = tracks[name]._replace(samples=len(values), rate_hz=whole_hz)
         samples: Array = values[:, 0]
         return samples
@@ -158,7 +158,7 @@ def _parse(lines: list[str], layout: _Layout, number: int) -> Array:
     raise ValueError("it has no numbers")
 
 
-def _rate(time_s: Array) -> float | None:
+def even_rate(time_s: Array) -> float | None:
     """Samples a second, from their times; ValueError where the steps are uneven."""
     if time_s.size < 2:
         return None

@@ -6,7 +6,9 @@ Source: Microsoft, "Multimedia Programming Interface and Data Specifications 1.0
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -51,7 +53,17 @@ def open_wav(path: Path) -> Source:
         frames = raw.reshape(found.frames, found.channels, found.bits // 8)
         return _numbers(np.ascontiguousarray(frames[:, names.index(name)]), found)
 
-    return Source(tracks, read)
+    def pieces(wanted: Sequence[str], count: int) -> Iterator[Array]:
+        columns = [names.index(name) for name in wanted]
+        with path.open("rb") as stream:
+            stream.seek(found.begin)
+            for at in range(0, found.frames, count):
+                shape = (min(count, found.frames - at), found.channels, found.bits // 8)
+                raw = np.frombuffer(stream.read(math.prod(shape)), "u1").reshape(shape)
+                each = [_numbers(np.ascontiguousarray(raw[:, c]), found) for c in columns]
+                yield np.stack(each)
+
+    return Source(tracks, read, pieces=pieces)
 
 
 def _read_format(stream: IO[bytes]) -> _Format:
@@ -99,7 +111,7 @@ def _numbers(raw: Array, found: _Format) -> Array:
     if found.bits == 8:
         return (raw[:, 0].astype("f4") - 128.0) / 128.0  # the one that has no sign
     if found.bits == 24:
-        wide = np.zeros((found.frames, 4), "u1")
+        wide = np.zeros((len(raw), 4), "u1")
         wide[:, 1:] = raw
         # 24 bits fit a float32 exactly
         return (wide.view("<i4")[:, 0] / 2.0**31).astype("f4")

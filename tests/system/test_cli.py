@@ -23,7 +23,7 @@ COMMANDS = [
     *("run", "check", "plan", "read", "probe", "status", "tail", "sim", "drivers", "schema"),
     *("reload", "spectrum", "capture", "features", "losses", "dead-letters"),
     *("init", "doctor", "import", "top", "sign-in", "alarms", "token"),
-    *("db", "send", "writer", "serve"),
+    *("db", "send", "writer", "serve", "reprocess"),
 ]
 
 

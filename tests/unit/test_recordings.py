@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.recordings import channel_names, describe_recording, read_recording
+from gateway.recordings import Track, channel_names, describe_recording, read_recording
 from gateway.recordings.source import MAX_BYTES
 from tests.support import missing
 
@@ -86,7 +86,7 @@ def test_an_npz_may_say_rate_and_unit(tmp_path: Path, key: str) -> None:
     path = npz(tmp_path, DE=X, **{key: np.float64(12000)}, unit=np.array("g"), note=np.array("x"))
     recording = read_recording(path)
     assert (recording.channel, recording.rate_hz, recording.unit) == ("DE", 12000.0, "g")
-    assert describe_recording(path) == ("DE", N, 12000.0, "g")
+    assert describe_recording(path) == Track("DE", N, 12000.0, "g")
     assert read_recording(path, rate_hz=20480).rate_hz == 20480.0  # what the user says wins
 
 

@@ -1,0 +1,1 @@
+"""Features of stored waveforms: many files, in many processes, by the code of the edge."""
