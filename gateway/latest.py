@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from gateway.model import Row, Table
 
@@ -12,6 +12,7 @@ class Latest:
 
     def __init__(self) -> None:
         self._rows: dict[Table, Row] = {}
+        self._aside: dict[Table, Row] = {}
 
     def put(self, row: Row) -> None:
         """Keep this row as the newest of its table."""
@@ -19,7 +20,16 @@ class Latest:
 
     def get(self, table: Table) -> Row | None:
         """The newest row, None before the first."""
-        return self._rows.get(table)
+        return self._rows.get(table) or self._aside.get(table)
+
+    def put_aside(self, row: Row) -> None:
+        """Keep a row for those who ask for its table, but not among `rows`."""
+        self._aside[row.table] = row
+
+    def keep_aside(self, tables: Collection[Table]) -> None:
+        """Drop what was put aside of all other tables."""
+        for table in self._aside.keys() - set(tables):
+            self._aside.pop(table, None)
 
     def rows(self, device: str | None = None) -> Iterator[Row]:
         """The newest rows of all tables, or of one device's."""

@@ -37,6 +37,9 @@ OWN_TABLES = frozenset({"gateway_alarm", "gateway_audit", "gateway_event", "gate
 OWN_PREFIX = "gateway_"
 """So begin the names of those, and of no table of the plant's."""
 
+VIA = ("via", "ingest")
+"""The label of every table that other programs fill, and of no other one."""
+
 
 class Quality(IntEnum):
     """OPC UA's three severities."""

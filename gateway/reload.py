@@ -123,7 +123,10 @@ class Reloader:
         }
         kept = {k: v for k, v in old.fingerprints.get("settings", {}).items() if k in KEPT}
         new.fingerprints["settings"] |= kept
-        new.api, new.ingest, new.state_dir = old.api, old.ingest, old.state_dir
+        new.api, new.state_dir = old.api, old.state_dir
+        new.ingest = old.ingest.model_copy(update={"devices": new.ingest.devices})
+        if runtime.intake is not None:
+            runtime.intake.config = new.ingest
         stale, fresh = _units(old, new, renewed)
         for name in stale:
             self._end_worker(runtime.workers.pop(name))
@@ -133,6 +136,7 @@ class Reloader:
         _keep_unchanged(old, new, {b.name for b in new.buses} - set(fresh))
         runtime.plant = new
         memory.tune(has_stream=bool(new.streams))
+        runtime.latest_ingested.follow(new.streams.values())
         runtime.streams.update(new.streams)
         runtime.aggregator.update(new.aggregates)
         self._exchange_sinks(made, changes)

@@ -16,6 +16,7 @@ from gateway.alarms.captures import Captures
 from gateway.alarms.engine import Engine
 from gateway.alarms.notify import Notifiers
 from gateway.analysis.aggregates import Aggregator
+from gateway.analysis.ingested import LatestIngested
 from gateway.api.alarms import as_document
 from gateway.api.audit import Action, AuditLog, action_of
 from gateway.api.view import HistoryResult
@@ -32,7 +33,6 @@ from gateway.losses import Loss, LossLedger, Told, loss_of
 from gateway.model import Mark, Quality, Row, marked
 from gateway.runstatus import status_of
 from gateway.sinks import DurableSink, RemoteSink, Sink, find_sink
-from gateway.sinks.historian import HistorianSink
 from gateway.sinks.telling import Facts, Tells
 from gateway.spool import Spool
 from gateway.streaming import StreamWorker
@@ -42,8 +42,9 @@ from gateway.worker import Worker
 from gateway.writer import Writer
 from gateway.writer.replay import LetterBox
 
-if TYPE_CHECKING:  # scipy is loaded only where there is a stream
+if TYPE_CHECKING:  # loaded only where there is a stream, and a historian
     from gateway.analysis.looks import Spectra, Waveform
+    from gateway.sinks.historian import HistorianSink
 
 T = TypeVar("T")
 
@@ -82,6 +83,9 @@ class Runtime:
             )  # fmt: skip
         self.aggregator = Aggregator(plant.aggregates, self.hub.publish)
         self.hub.attach(self.aggregator)
+        self.latest_ingested = LatestIngested(self.hub.latest)
+        self.latest_ingested.follow(plant.streams.values())
+        self.hub.attach(self.latest_ingested)
         self.streams = Streams(plant.streams, self.hub, self._clock_mark)
         self.alarms = Engine(
             plant.alarms,
@@ -335,7 +339,12 @@ class Runtime:
         return historian is not None
 
     def _historian(self) -> HistorianSink | None:
-        return next((s for s in list(self.sinks.values()) if isinstance(s, HistorianSink)), None)
+        durable = [s for s in list(self.sinks.values()) if isinstance(s, DurableSink)]
+        if not durable:
+            return None
+        from gateway.sinks.historian import HistorianSink  # which is there: its sink was made
+
+        return next((s for s in durable if isinstance(s, HistorianSink)), None)
 
     def waveform(self, device: str, channel: str, seconds: float | None) -> Waveform:
         """The newest samples of a channel that streams."""

@@ -20,15 +20,14 @@ from gateway.alarms.flood import DEVICE, NAME, Flood, flood_rule
 from gateway.alarms.machine import Machine
 from gateway.alarms.model import NotAllowed, Severity, State, Transition, unknown_alarm
 from gateway.alarms.newest import Newest
+from gateway.alarms.rising import Rising
 from gateway.alarms.rules import AlarmPlan, Rule
 from gateway.alarms.standing import Standing
 from gateway.alarms.words import Template
+from gateway.analysis.ingested import Ingested
 from gateway.model import Row, Table
 
 log = logging.getLogger("gateway.alarms")
-
-STEPPED_BACK_NS = 1_000_000_000
-"""A time that is so much earlier than the last is one of a clock that was set."""
 
 FLOOD_ID = f"{DEVICE}/{NAME}"
 
@@ -63,6 +62,8 @@ class Board:
         self.number = number
         self.tables: frozenset[Table] = frozenset()
         """Tables whose rows are wanted."""
+        self.ingested = Ingested()
+        """Finds the tags that other programs send in rows of further tables."""
         self.faults = 0
         """Rules that failed, which is a bug."""
         self.flood: Flood | None = None
@@ -70,7 +71,7 @@ class Board:
         self._observer = observer
         self._view = Newest()
         self._of_table: dict[Table, tuple[tuple[Alarm, bool], ...]] = {}
-        self._last_ns: dict[str, int] = {}
+        self._rising = Rising()
         self._looks: list[tuple[float, int, Alarm]] = []
         self._count = itertools.count()
 
@@ -175,6 +176,7 @@ class Board:
             wanted |= {tag.table for tag in live_tags(alarm.rule)}
         self._of_table = {table: tuple(alarms) for table, alarms in of_table.items()}
         self.tables = frozenset(wanted)
+        self.ingested = Ingested(wanted)
         self._view.keep(self.tables)
         live = set(self.alarms.values())
         self._looks = [look for look in self._looks if look[2] in live]
@@ -184,9 +186,16 @@ class Board:
 
     def put(self, row: Row, now: Now) -> None:
         """A row came: judge what depends on it."""
+        if self.ingested.wants(row.table):
+            for own, old_s in self.ingested.rows(row, now.ns):
+                self._put(own, now, old_s)
+        else:
+            self._put(row, now)
+
+    def _put(self, row: Row, now: Now, old_s: float = 0.0) -> None:
         self._set(now, row.time_ns)
         view = self._view
-        view.put(row)
+        view.put(row, old_s)
         for alarm, is_own in self._of_table.get(row.table, ()):
             view.fresh = is_own
             self._judge(alarm)
@@ -209,6 +218,13 @@ class Board:
     def next_look_s(self) -> float | None:
         """When `tick` is due next."""
         return self._looks[0][0] if self._looks else None
+
+    def rule_document(self, alarm: Alarm, now_s: float) -> dict[str, Any]:
+        """Its rule and how it stands; nobody looks when what is sent by others stops coming."""
+        document = alarm.rule_document()
+        if self._view.is_sent_and_old(alarm.rule, now_s):
+            document |= {"value": None, "not_known": "stale"}
+        return document
 
     def learning(self) -> Iterable[Alarm]:
         """Alarms whose baseline has learned of rows since it was last kept."""
@@ -349,7 +365,7 @@ class Board:
             alarm.who = alarm.why = alarm.message = ""
             alarm.value = alarm.limit = None
         self.standing.note(alarm)
-        time_ns = self._rising(rule.device)
+        time_ns = self._rising.time_ns(rule.device, self._view.time_ns)
         self.number += 1
         alarm.number, alarm.since_ns = self.number, time_ns
         is_quiet = rule.id != FLOOD_ID and self._holds_back(rule.severity)
@@ -381,11 +397,3 @@ class Board:
         if self.flood is None or (its is not None and its.machine.shelved):
             return False
         return self.flood.holds_back(severity)
-
-    def _rising(self, device: str) -> int:
-        """The time of a transition: rows of one series have different times."""
-        time_ns, last_ns = self._view.time_ns, self._last_ns.get(device, 0)
-        if last_ns - STEPPED_BACK_NS < time_ns <= last_ns:
-            time_ns = last_ns + 1
-        self._last_ns[device] = time_ns
-        return time_ns

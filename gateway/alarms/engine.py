@@ -5,6 +5,7 @@ Nothing in here makes anybody who publishes a row wait: not a rule, not the disk
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -34,6 +35,7 @@ LOOK_S = 1.0
 """It looks around at least so often."""
 BEAT_S = 30.0
 BEAT_ROWS = 64
+MOST_PROBLEMS = 10
 LEARNED_EVERY_S = 60.0
 """What baselines have learned is kept so often: a crash costs at most this."""
 
@@ -72,6 +74,7 @@ class Engine:
         """Held around all that changes the board."""
         self._board = Board(self)
         self._wanted: frozenset[Table] = frozenset()
+        self._ingested = self._board.ingested
         self._inbox = Inbox()
         self._listeners: tuple[Callable[[Transition], None], ...] = ()
         self._listening = threading.Lock()
@@ -124,14 +127,15 @@ class Engine:
     def _update(self, saved: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._rows.update(self._plan)
         self._board.update(self._plan, _now(), saved)
-        self._wanted = self._board.tables
+        self._wanted, self._ingested = self._board.tables, self._board.ingested
         self._inbox.wake()  # a look may be due earlier now
 
     # -- rows ---------------------------------------------------------------------------------
 
     def put(self, row: Row) -> None:
         """Take a row, as one of the hub's receivers."""
-        if row.table in self._wanted:
+        table = row.table
+        if table in self._wanted or self._ingested.wants(table):
             self._inbox.put(row)
 
     def _run(self) -> None:
@@ -227,7 +231,8 @@ class Engine:
 
     def rules(self) -> Sequence[Mapping[str, Any]]:
         """All alarms with their rule."""
-        return [alarm.rule_document() for alarm in list(self._board.alarms.values())]
+        board, now_s = self._board, time.monotonic()
+        return [board.rule_document(alarm, now_s) for alarm in list(board.alarms.values())]
 
     def history(
         self, from_ns: int, to_ns: int, most: int, alarm: str | None = None
@@ -315,6 +320,8 @@ class Engine:
             found.append(f"alarms: {faulty:,} rules failed, which is a bug; see the log")
         if (error := status["captures"]["error"]) is not None:
             found.append(f"alarms: raw windows are not stored: {error}")
+        strange = itertools.islice(self._ingested.problems(), MOST_PROBLEMS)
+        found += [f"alarms: {problem}" for problem in strange]
         return found
 
 

@@ -15,16 +15,13 @@ from gateway.alarms.model import Severity
 from gateway.alarms.rules import Guard, Rule
 from gateway.alarms.settings import DEFAULT_SEVERITY, EXTREME_SEVERITY, RuleConfig
 from gateway.alarms.words import WORDS, parse
-from gateway.analysis.livetags import LiveTag, resolve
+from gateway.analysis.livetags import LiveTag, age_limit_s, resolve
 from gateway.analysis.states import UNKNOWN
 from gateway.errors import GatewayError
 from gateway.expr import Expression, ExpressionError, compile_expression
 from gateway.model import Table
 
 T = TypeVar("T")
-
-LEAST_AGE_S = 5.0
-AGE_INTERVALS = 3.0
 
 
 class Told(Exception):
@@ -81,7 +78,7 @@ class RuleMaker:
         rules = []
         for each in made:
             tables = {tag.table for tag in each.condition.tags}
-            oldest = max((AGE_INTERVALS * t.interval_s for t in tables), default=0.0)
+            interval_s = max((t.interval_s for t in tables), default=0.0)
             shared = config.model_dump(
                 mode="json", exclude={"message", "notify", "capture", *each.others}
             )
@@ -100,7 +97,7 @@ class RuleMaker:
                     config.on_delay_s,
                     config.off_delay_s,
                     config.latch,
-                    config.max_age_s or max(LEAST_AGE_S, oldest),
+                    config.max_age_s or age_limit_s(interval_s),
                     None if config.notify is None else tuple(config.notify),
                     config.capture,
                     channel,

@@ -12,6 +12,14 @@ from gateway.errors import GatewayError
 from gateway.latest import Latest
 from gateway.model import Quality, Scalar, Table
 
+LEAST_AGE_S = 5.0
+AGE_INTERVALS = 3.0
+
+
+def age_limit_s(interval_s: float) -> float:
+    """Older values of a table are not judged where a rule does not say when."""
+    return max(LEAST_AGE_S, AGE_INTERVALS * interval_s)
+
 
 class Reading(NamedTuple):
     """What is known of a tag now.
@@ -100,7 +108,8 @@ def _hint(text: str, tables: list[Table]) -> str:
     inside = [t for t in tables if text.startswith(f"{t.device}.{t.key}.")]
     if inside:
         table = max(inside, key=lambda t: len(t.key))
-        start, known = f"{table.device}.{table.key}.", table.columns
+        start = f"{table.device}.{table.key}."
+        known = [c for t in inside if t.key == table.key for c in t.columns]
         choice = _listed(f"tags of {table.device}/{table.key}", known)
         return _nearest(text, start, known) or choice
     if own := [d for d in devices if text.startswith(f"{d}.")]:
@@ -130,5 +139,5 @@ def _near(word: str, known: Iterable[str]) -> str | None:
 
 
 def _listed(what: str, known: Iterable[str]) -> str:
-    names = sorted(known)
+    names = sorted(set(known))
     return f"{what}: {', '.join(names[:20]) or 'none'}{', ...' if len(names) > 20 else ''}"

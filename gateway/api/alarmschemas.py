@@ -16,7 +16,7 @@ MAX_SHELVE_S = 30 * 86_400.0
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)  # only described
 
 
 class ActiveAlarm(_Shape):
@@ -93,6 +93,7 @@ class NotifierStatus(_Shape):
     error: str | None
     waiting: int
     sent: int
+    failed: int = Field(0, description="Tries to send that failed, since the start.")
     dropped: dict[str, int] = Field(description="Messages that were given up, by cause.")
     last_dropped_s: float | None = Field(None, description="Seconds since the last of these.")
     last_sent_s: float | None = Field(description="Seconds since the last one went out.")
@@ -126,6 +127,9 @@ class AlarmRule(_Shape):
     states: list[str] | None = Field(description="Operating states it holds in; null: all.")
     baseline: float | None
     latch: bool
+    not_known: str = Field(
+        "", description="Why it cannot be judged now: stale, no_data, timeout...; empty: it can."
+    )
 
 
 class AlarmRules(_Shape):

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import html
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
 from gateway.api import schemas
+from gateway.api.absent import PYDANTIC_1, absent
 from gateway.api.access import Access, user_name
 from gateway.api.accessroutes import access_router
 from gateway.api.answers import JSON
@@ -55,27 +57,39 @@ class Api:
         self.cut_off: Mapping[str, int] = {}
         """Clients by why they were cut off; the server's own counts."""
         self._tails = Tails(view.hub)
-        app = _Described(
-            title="edge-gateway",
-            version=__version__,
-            description=_ABOUT,
-            docs_url=None,
-            redoc_url=None,
-            redirect_slashes=False,
-            telemetry={"tracing": False, "metrics": False, "logs": False},
-        )
-        app.include_router(make_router(view, self._tails, Blocking(), lambda: self.cut_off))
-        app.include_router(access_router(view, access, config))
-        seen = connections_router(
-            view, lambda: self.connections, lambda: self.cut_off, errors_of(401, 403)
-        )
-        app.include_router(seen)
-        app.include_router(ingest_router(view, errors_of(401, 403, 413, 415, 503)))
-        app.include_router(live_router(view))
-        app.include_router(pages_router())
-        app.include_router(docs_router())
-        _add_index(app, view)
-        _add_error_answers(app)
+        with absent(PYDANTIC_1):
+            app = _Described(
+                title="edge-gateway",
+                version=__version__,
+                description=_ABOUT,
+                docs_url=None,
+                redoc_url=None,
+                redirect_slashes=False,
+                telemetry={"tracing": False, "metrics": False, "logs": False},
+            )
+            routers = (
+                make_router(view, self._tails, Blocking(), lambda: self.cut_off),
+                access_router(view, access, config),
+                connections_router(
+                    view, lambda: self.connections, lambda: self.cut_off, errors_of(401, 403)
+                ),
+                ingest_router(view, errors_of(401, 403, 413, 415, 503)),
+                live_router(view),
+                pages_router(),
+                docs_router(),
+            )
+            for router in routers:
+                # as they are: include_router would make all of them a second time, at the first
+                # request, to add what is common to a router, and that is nothing
+                app.router.routes += router.routes
+            described = [
+                route
+                for router in routers
+                for route in router.routes
+                if isinstance(route, APIRoute) and route.include_in_schema
+            ]
+            _add_index(app, view, described)
+        _add_error_answers(app, described)
         self._guard = Guard(app, config, access, view.audit)
 
     def first_code(self) -> str | None:
@@ -109,7 +123,8 @@ class _Described(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description; wrong parameters are answered with 400, never with 422."""
         if self.openapi_schema is None:
-            schema = super().openapi()
+            with absent(PYDANTIC_1):
+                schema = super().openapi()
             for path in schema["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
@@ -126,17 +141,14 @@ class _Described(FastAPI):
         return super().openapi()
 
 
-def _add_index(app: FastAPI, view: GatewayView) -> None:
+def _add_index(app: FastAPI, view: GatewayView, routes: Sequence[APIRoute]) -> None:
     @app.get("/v1", include_in_schema=False)
     async def index() -> Response:
         name = html.escape(view.status()["gateway"]["name"])
         items = "".join(
-            f'<li><a href="{path}">{path}</a> {html.escape(about)}</li>\n'
-            for path, about in (
-                (path, str(operations["get"].get("description", "")))
-                for path, operations in app.openapi()["paths"].items()
-                if "get" in operations
-            )
+            f'<li><a href="{route.path}">{route.path}</a> {html.escape(route.description)}</li>\n'
+            for route in routes
+            if "GET" in (route.methods or ())
         )
         return HTMLResponse(
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{name}</title>\n'
@@ -146,7 +158,10 @@ def _add_index(app: FastAPI, view: GatewayView) -> None:
         )
 
 
-def _add_error_answers(app: FastAPI) -> None:
+def _add_error_answers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    # not from the whole description: a wrong path is asked for often, and making that costs 0.2 s
+    paths = ["/", "/docs", "/openapi.json", *dict.fromkeys(route.path for route in routes)]
+
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
         return _answer(error)
@@ -154,10 +169,10 @@ def _add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return _answer(unknown("path", request.url.path, _paths(app)))
+            return _answer(unknown("path", request.url.path, paths))
         if error.status_code == 405:
             text = f"the method {request.method} is not allowed"
-            methods = {name.upper() for name in app.openapi()["paths"].get(request.url.path, ())}
+            methods = {m for r in routes if r.path == request.url.path for m in r.methods or ()}
             methods |= {"GET"} if not methods else set()  # of what is not described: pages
             methods |= {"HEAD"} if "GET" in methods else set()
             allow = ", ".join(sorted(methods))
@@ -181,10 +196,6 @@ def _add_error_answers(app: FastAPI) -> None:
     async def fault(_: Request, error: Exception) -> Response:
         # the server logs the traceback
         return _answer(Problem(500, f"a fault of the gateway ({type(error).__name__})"))
-
-
-def _paths(app: FastAPI) -> list[str]:
-    return ["/", "/docs", "/openapi.json", *app.openapi()["paths"]]
 
 
 def _answer(problem: Problem) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import anyio
 import anyio.to_thread
@@ -17,16 +17,17 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
-from starlette.types import Receive
 
 from gateway.api import schemas
 from gateway.api.access import Access, Caller, caller_of
 from gateway.api.answers import JSON, only
+from gateway.api.bodies import read_away
 from gateway.api.headers import RequestHeaders
 from gateway.api.problems import Problem
 from gateway.api.view import GatewayView
 from gateway.hub import NotStored
 from gateway.ingest.bodies import MAX_PACKED, Form, Taken, TooMuch, take_body
+from gateway.ingest.counts import Outcome
 from gateway.ingest.intake import STORED_S, Busy, Intake
 from gateway.ingest.lineprotocol import UNITS
 from gateway.ingest.shapes import Refused
@@ -39,9 +40,6 @@ BODY_S: Final = 30.0
 
 MAX_IN_FLIGHT: Final = 33_554_432
 """Bytes of all bodies that are being read."""
-
-READ_AWAY: Final = 4_194_304
-READ_AWAY_S: Final = 2.0
 
 READERS: Final = 2
 """Bodies that are made rows at the same time."""
@@ -62,18 +60,22 @@ _Precision = Annotated[
 ]
 
 
-class PartlyRefused(BaseModel):
+class RefusedLine(BaseModel):
+    """A line, or an item of a JSON list, that is no row."""
+
+    line: int = Field(description="From 1; of a JSON list the item.")
+    col: int = Field(description="From 1.")
+    error: str
+
+
+class PartlyRefused(schemas.ErrorBody):
     """Some lines were refused; all others are on disk."""
 
-    error: str = Field(description="How many.")
-    expected: str | None = Field(description="What is wrong with the first.")
     rows: int = Field(description="Rows that are on disk.")
     refused: int = Field(description="Lines that were refused.")
-    lines: list[dict[str, int | str]] = Field(
-        description="The first of them: line and col from 1 (of a JSON list the item), error."
-    )
-    code: str
-    message: str = Field(description="All of it in a line.")
+    lines: list[RefusedLine] = Field(description="The first of them.")
+    code: Literal["invalid"] = Field(description="For clients of InfluxDB.")
+    message: str = Field(description="All of it in a line, which clients of InfluxDB show.")
 
 
 def check_sender(caller: Caller) -> None:
@@ -125,20 +127,6 @@ def ingest_size(headers: RequestHeaders) -> int:
     return int(length or 0)
 
 
-async def read_away(receive: Receive) -> None:
-    """Read what little of a body is on its way, so that its sender reads why it is refused.
-
-    A connection that is closed before that is reset, and the answer with it.
-    """
-    size = 0
-    with anyio.move_on_after(READ_AWAY_S):
-        while size < READ_AWAY:
-            message = await receive()
-            size += len(message.get("body", b""))
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                return
-
-
 def ingest_router(view: GatewayView, errors: dict[int | str, Any]) -> APIRouter:
     """The routes."""
     router = APIRouter()
@@ -148,10 +136,9 @@ def ingest_router(view: GatewayView, errors: dict[int | str, Any]) -> APIRouter:
         "application/x-ndjson": {"schema": {"type": "string"}},
         "application/json": {"schema": {}},
     }
-    shapes = [schemas.reference(schemas.ErrorBody), PartlyRefused.model_json_schema()]
     partly = {
         "description": "A parameter is wrong, or lines were refused.",
-        "content": {JSON: {"schema": {"anyOf": shapes}}},
+        "model": PartlyRefused | schemas.ErrorBody,
     }
 
     @router.post(
@@ -169,14 +156,12 @@ def ingest_router(view: GatewayView, errors: dict[int | str, Any]) -> APIRouter:
         """
         await only("precision")(request)
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media not in _FORMS:
-            raise Problem(415, f"a body of type '{media}'", f"one of {', '.join(_FORMS)[2:]}")
-        return await door.take(request, _FORMS[media], precision)
+        return await door.take(request, media, precision)
 
     @router.post("/api/v2/write", include_in_schema=False)
     @router.post("/write", include_in_schema=False)
     async def write(request: Request) -> Response:
-        return await door.take(request, "lines", request.query_params.get("precision", "ns"))
+        return await door.take(request, "", request.query_params.get("precision", "ns"))
 
     return router
 
@@ -189,16 +174,27 @@ class _Door:
         self._in_flight = 0
         self._limiter: anyio.CapacityLimiter | None = None
 
-    async def take(self, request: Request, form: Form, precision: str) -> Response:
-        """The answer to a body."""
+    async def take(self, request: Request, media: str, precision: str) -> Response:
+        """The answer to a body of that type."""
+        outcome: Outcome = "again"  # also where the sender hangs up
         try:
-            return await self._taken(request, form, precision)
-        except Problem:
+            answer = await self._taken(request, media, precision)
+            outcome = "stored" if answer.status_code == 204 else "partly"
+            return answer
+        except Problem as problem:
+            if problem.status not in (408, 503):
+                outcome = "refused"
             if not request.scope["state"].get("has_body"):
                 await read_away(request.receive)
             raise
+        finally:
+            if (intake := self._view.intake) is not None:
+                intake.counts.answered("http", outcome)
 
-    async def _taken(self, request: Request, form: Form, precision: str) -> Response:
+    async def _taken(self, request: Request, media: str, precision: str) -> Response:
+        form = _FORMS.get(media)
+        if form is None:
+            raise Problem(415, f"a body of type '{media}'", f"one of {', '.join(_FORMS)[2:]}")
         intake = self._view.intake
         if intake is None or not intake.config.http:
             raise Problem(

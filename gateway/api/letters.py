@@ -88,7 +88,11 @@ def add_letters(
 
 
 def _boxes(view: GatewayView, sink: str | None) -> Mapping[str, LetterBox]:
-    boxes = view.letter_boxes()
+    try:
+        boxes = view.letter_boxes()
+    except GatewayError as error:  # a node of many gateways has none
+        what, _, expected = str(error).partition("; ")
+        raise Problem(404, what, expected or None) from error
     if sink is None:
         return boxes
     if sink not in boxes:

@@ -54,12 +54,15 @@ def live_status(view: GatewayView) -> dict[str, Any]:
     """The message that is told every second."""
     status = view.status()
     keys = ("state", "reason", "since_s", "lateness_ms", "tags_bad")
+    sent = status["ingest"]["devices"] if status.get("ingest") else {}
     return {
         "type": "status",
         "time_ns": time.time_ns(),
         "state": status["state"],
         "problems": status["problems"][:MAX_PROBLEMS],
-        "devices": {n: {k: d[k] for k in keys} for n, d in status["devices"].items()},
+        "devices": {
+            n: {k: d.get(k) for k in keys} for n, d in (*sent.items(), *status["devices"].items())
+        },
         "alarms": dict(view.alarms.status()),
     }
 

@@ -22,6 +22,9 @@ Type = Literal["counter", "gauge"]
 
 DEVICE_STATES = ("connecting", "good", "degraded", "lost", "disabled")
 SINK_STATES = ("good", "retrying", "blocked")
+NOTIFIER_STATES = ("good", "retrying", "refusing")
+DROP_CAUSES = ("overflow", "too_old", "refused")
+"""Of messages to a notifier."""
 
 _DEVICE: tuple[tuple[str, Type, str, str], ...] = (
     ("polls", "counter", "polls_total", "Polls of the device that were begun."),
@@ -60,6 +63,21 @@ _SINK: tuple[tuple[str, Type, str, str], ...] = (
         "dead_letters_replayed_total",
         "Dead letters that the sink has stored after all.",
     ),
+)
+_NOTIFIER: tuple[tuple[str, Type, str, str], ...] = (
+    ("sent", "counter", "sent_total", "Messages that the receiver took."),
+    ("failed", "counter", "failed_total", "Tries to send that failed."),
+    ("waiting", "gauge", "waiting", "Messages that wait for the receiver."),
+    ("last_sent_s", "gauge", "last_sent_age_seconds", "Time since it took one."),
+)
+_INGEST: tuple[tuple[str, Type, str, str], ...] = (
+    ("rows", "counter", "rows_total", "Rows of other programs that were taken."),
+    ("rows_late", "counter", "rows_late_total", "Of these, not newer than what was there."),
+    ("waiting_rows", "gauge", "waiting_rows", "Rows of other programs that are not on disk yet."),
+    ("waiting_batches", "gauge", "waiting_batches", "Batches by gRPC not acknowledged yet."),
+    ("streams", "gauge", "streams", "Streams by gRPC that are open."),
+    ("tables", "gauge", "tables", "Tables that senders have made."),
+    ("max_tables", "gauge", "max_tables", "Most tables that senders may make."),
 )
 
 
@@ -128,6 +146,10 @@ def render(
         for severity, alarms_active in active.items():
             help_ = "Alarms of machines that are active."
             out.add("gateway_alarms_active", "gauge", help_, alarms_active, severity=severity)
+    for name, notifier in status.get("notifiers", {}).items():
+        _notifier(out, name, notifier)
+    if (ingest := status.get("ingest")) is not None:
+        _ingest(out, ingest)
     lost = {**dict.fromkeys(CAUSES, 0), **status["losses"]}  # a rate needs the 0 before the first
     for cause, rows in lost.items():
         out.add("gateway_lost_rows_total", "counter", "Rows lost, by cause.", rows, cause=cause)
@@ -178,6 +200,36 @@ def _sink(out: _Text, name: str, sink: Mapping[str, Any]) -> None:
     out.one_of("gateway_sink_state", text, SINK_STATES, sink["state"], **labels)
     for key, kind, suffix, text in _SINK:
         out.add(f"gateway_sink_{suffix}", kind, text, sink.get(key), sink=name)
+
+
+def _notifier(out: _Text, name: str, notifier: Mapping[str, Any]) -> None:
+    labels = {"notifier": name, "type": notifier["type"]}
+    text = "1 for the state it is in."
+    out.one_of("gateway_notifier_state", text, NOTIFIER_STATES, notifier["state"], **labels)
+    for key, kind, suffix, text in _NOTIFIER:
+        out.add(f"gateway_notifier_{suffix}", kind, text, notifier.get(key), notifier=name)
+    text = "Messages that were given up, by cause."
+    for cause, number in {**dict.fromkeys(DROP_CAUSES, 0), **notifier["dropped"]}.items():
+        labels = {"notifier": name, "cause": cause}
+        out.add("gateway_notifier_dropped_total", "counter", text, number, **labels)
+
+
+def _ingest(out: _Text, ingest: Mapping[str, Any]) -> None:
+    for key, kind, suffix, text in _INGEST:
+        out.add(f"gateway_ingest_{suffix}", kind, text, ingest.get(key))
+    name, text = "gateway_ingest_refused_total", "Lines or rows that were refused, by why."
+    for reason, number in ingest["refused_by"].items():
+        out.add(name, "counter", text, number, reason=reason)
+    name, text = (
+        "gateway_ingest_messages_total",
+        "Bodies by HTTP and batches by gRPC that were read.",
+    )
+    for via, number in ingest["messages_by"].items():
+        out.add(name, "counter", text, number, via=via)
+    name, text = "gateway_ingest_requests_total", "Bodies answered and streams ended, by outcome."
+    for via, outcomes in ingest["requests"].items():
+        for outcome, number in outcomes.items():
+            out.add(name, "counter", text, number, via=via, outcome=outcome)
 
 
 def _process(out: _Text) -> None:

@@ -22,7 +22,11 @@ _REASONS = {
         "the gateway may not use its serial port",
         "is its user in the port's group?",
     ),
-    "port_busy": ("its serial port cannot be opened", "does another program use it?"),
+    "port_busy": ("its serial port is in use", "does another program use it?"),
+    "port_settings": (
+        "its serial port does not take baud, parity or stop_bits",
+        "can the adapter do them? a pseudo-terminal has no parity",
+    ),
     "gateway_no_path": ("its converter has no way to it", "is its unit right?"),
     "gateway_no_answer": ("its converter gets no answer from it", "is it on, and its unit right?"),
     "no_runtime": (

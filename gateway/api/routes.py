@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import anyio.to_thread
-import orjson
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import PlainTextResponse, Response
 
@@ -16,6 +15,7 @@ from gateway.api.alarms import add_alarms
 from gateway.api.answers import JSON, ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
 from gateway.api.config import add_config
+from gateway.api.deviceshapes import devices_body
 from gateway.api.history import add_history
 from gateway.api.letters import add_letters
 from gateway.api.losses import add_losses
@@ -25,7 +25,6 @@ from gateway.api.snapshot import add_snapshot
 from gateway.api.tail import Tails
 from gateway.api.view import GatewayView
 from gateway.api.waveforms import add_waveforms
-from gateway.driver import Driver
 from gateway.errors import AddressRefused, GatewayError
 from gateway.model import Table
 
@@ -137,8 +136,8 @@ def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:
         """All devices with their groups, tables, tags and units; also those that others send."""
         states = view.status()["devices"]
         shown = [(n, d, states.get(n, {})) for n, d in view.devices().items()]
-        sent = [] if view.intake is None else list(view.intake.shapes.tables())
-        body = await anyio.to_thread.run_sync(_devices_body, shown, sent)  # 1 ms for 1,000 tags
+        # 1 ms for 1,000 tags
+        body = await anyio.to_thread.run_sync(devices_body, shown, view.intake)
         return Response(body, media_type=JSON)
 
     @router.get(
@@ -248,47 +247,3 @@ def _check_names(view: GatewayView, device: str | None, table: str | None) -> No
         names = {n for t in _tables(view, device) for n in (t.key, t.name)}
         if table not in names:
             raise unknown("table", table, names)
-
-
-def _devices_body(
-    shown: list[tuple[str, Driver, dict[str, Any]]], sent: Sequence[Table] = ()
-) -> bytes:
-    pieces = [orjson.dumps(_shape(*each)) for each in shown]
-    by_device: dict[str, list[Table]] = {}
-    for table in sent:
-        by_device.setdefault(table.device, []).append(table)
-    pieces += [orjson.dumps(_sent_shape(name, tables)) for name, tables in by_device.items()]
-    return b'{"devices":[' + b",".join(pieces) + b"]}"
-
-
-def _shape(name: str, driver: Driver, status: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "driver": status.get("driver") or driver.config.driver,
-        "state": status.get("state", "disabled"),
-        "groups": [
-            {
-                "name": group.name,
-                "interval_s": group.interval_s,
-                "tables": [_table_shape(table) for table in group.tables],
-            }
-            for group in driver.groups
-        ],
-    }
-
-
-def _sent_shape(name: str, tables: list[Table]) -> dict[str, Any]:
-    """A device of which other programs send rows: nothing says when the next one comes."""
-    shapes = [_table_shape(table) for table in tables]
-    group = {"name": "ingest", "interval_s": 0.0, "tables": shapes}
-    return {"name": name, "driver": "ingest", "state": "good", "groups": [group]}
-
-
-def _table_shape(table: Table) -> dict[str, Any]:
-    columns = zip(table.columns, table.kinds, table.units, strict=True)
-    return {
-        "key": table.key,
-        "name": table.name,
-        "labels": dict(table.labels),
-        "columns": [{"name": n, "kind": k, "unit": u} for n, k, u in columns],
-    }

@@ -10,7 +10,7 @@ from gateway.api import alarmschemas
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)  # only described
 
 
 class ErrorBody(_Shape):
@@ -146,6 +146,18 @@ class SenderStatus(_Shape):
     refused: int = Field(description="Lines, or rows.")
 
 
+class SentDeviceStatus(_Shape):
+    """A device of which other programs send rows."""
+
+    state: Literal["connecting", "good", "degraded", "stale"] = Field(
+        description="stale: no row of any declared table is newer than 3 of its intervals."
+    )
+    reason: str | None
+    newest_s: float | None = Field(description="Age of its newest row, by the row's own time.")
+    tags: int
+    tags_bad: int
+
+
 class IngestStatus(_Shape):
     """Rows of other programs since the start, and what waits."""
 
@@ -153,10 +165,22 @@ class IngestStatus(_Shape):
     rows: int
     rows_late: int = Field(description="Not newer than what was there: for the sinks alone.")
     refused: int
+    messages_by: dict[str, int] = Field(description="By http and grpc.")
+    requests: dict[str, dict[str, int]] = Field(
+        description="Bodies answered and streams ended, by http and grpc, then by outcome: stored; "
+        "partly: some rows were refused; refused: all of it; again: to be sent again."
+    )
+    refused_by: dict[str, int] = Field(
+        description="Of what was refused: form, name, device, time, quality or tables."
+    )
+    waiting_rows: int = Field(description="Not on disk yet.")
+    waiting_batches: int = Field(description="By gRPC, not acknowledged yet.")
+    streams: int = Field(description="By gRPC, open now.")
     tables: int = Field(description="Tables that senders have made.")
     max_tables: int
     waiting_cells: int = Field(description="What is not on disk yet, in cells of 4 bytes.")
     senders: dict[str, SenderStatus] = Field(description="By name of the token.")
+    devices: dict[str, SentDeviceStatus] = Field(description="Of which rows came, or are to come.")
 
 
 class StatusDocument(_Shape):

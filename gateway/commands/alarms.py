@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,10 +27,14 @@ from gateway.commands.console import (
 )
 from gateway.terminal import Colour, aligned, count, duration, number, printable, size
 
+if TYPE_CHECKING:
+    from gateway.api.client import Client
+
 NOTIFY_S = 260.0
 """The longest time-out that a notifier can have, twice, and a little."""
 
 FILE_S = 120.0
+MOST_SHELVED_S = 30 * 86_400.0
 
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(s|min|m|h|d)?", re.ASCII)
 _SECONDS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -250,6 +254,10 @@ def _change(
     given = {k: v for k, v in body.items() if v is not None}
     worst = 0
     for alarm in ids:
+        if not all(alarm.partition("/")[::2]):
+            complain(f"'{printable(alarm)}' is no alarm; {_meant(client, alarm)}")
+            worst = max(worst, EXIT_USAGE)
+            continue
         try:
             answer = client.post_json(f"/v1/alarms/{what}", body={"id": alarm, **given})
         except RequestFailed as error:
@@ -269,7 +277,27 @@ def _seconds(text: str) -> float:
     match = _LENGTH.fullmatch(text.strip())
     if match is None:
         raise WrongUsage(f"--for '{text}' is no length of time; expected e.g. 30min, 8h or 2d")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+    if not 0 < seconds <= MOST_SHELVED_S:
+        raise WrongUsage(f"--for '{text}' is out of range; expected more than 0, at most 30d")
+    return seconds
+
+
+def _meant(client: Client, text: str) -> str:
+    """What was meant by a name without its device."""
+    from gateway.api.client import RequestFailed
+
+    try:
+        listed = client.get_json("/v1/alarms/rules")["rules"]
+    except RequestFailed:  # a node of many gateways has no rules
+        listed = client.get_json("/v1/alarms")["alarms"]
+    ids = [alarm["id"] for alarm in listed]
+    name = text.strip("/").lower()
+    same = [i for i in ids if i.partition("/")[2].lower() == name]
+    same += [i for i in ids if i.partition("/")[2].lower().startswith(f"{name}.")]
+    if same:
+        return printable(f"did you mean {' or '.join(repr(i) for i in same[:3])}?")
+    return "expected DEVICE/ALARM, as `gateway alarms list --rules` has it"
 
 
 def _alarm_cells(alarm: Mapping[str, Any]) -> list[str]:
@@ -291,7 +319,8 @@ def _alarm_cells(alarm: Mapping[str, Any]) -> list[str]:
 
 def _rule_cells(rule: Mapping[str, Any]) -> list[str]:
     severity = rule["severity"].upper()
-    return [rule["id"], severity, rule["state"], *_value_cells(rule), rule["text"]]
+    why = f" (not judged: {rule['not_known']})" if rule.get("not_known") else ""
+    return [rule["id"], severity, rule["state"], *_value_cells(rule), rule["text"] + why]
 
 
 def _transition_cells(t: Mapping[str, Any]) -> list[str]:

@@ -92,6 +92,8 @@ def init(
             "nothing to read is named; expected e.g. --s7 192.168.0.10, --modbus 10.0.0.7, "
             "--serial /dev/ttyUSB0 or --nidaq cDAQ1Mod1"
         )
+    if target is not None and token is None:
+        target, token = _brought(file, home, target)
     name = _checked_name(name)
     found = _look(wanted)
     files = _files(file, home, name, found, target, token)
@@ -155,6 +157,18 @@ def _influx(
         raise WrongUsage("--influx needs --bucket NAME and --token-file FILE, too")
     _check_influx(url, org, bucket)
     return InfluxTo(url, org, bucket, str(existing_token(token_file)))
+
+
+def _brought(file: Path, home: Home, target: InfluxTo) -> tuple[InfluxTo, str | None]:
+    """A token that lies elsewhere goes into the service's folder, as the service could not read it.
+
+    The token is None where it stays where it is.
+    """
+    source = Path(target.token_file)
+    if home.unit is None or source.parent == file.absolute().parent:
+        return target, None
+    copy = "influx.token" if file.stem == "gateway" else f"{file.stem}.influx.token"
+    return target._replace(token_file=copy), source.read_text("utf-8").strip()
 
 
 def _check_influx(url: str, org: str, bucket: str) -> None:

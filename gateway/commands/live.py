@@ -33,7 +33,15 @@ from gateway.terminal import count, duration, number, printable, size, wants_col
 
 WATCH_S = 2.0
 
-_ORDER = {"lost": 0, "blocked": 0, "degraded": 1, "retrying": 1, "connecting": 2, "good": 3}
+_ORDER = {
+    "lost": 0,
+    "blocked": 0,
+    "stale": 0,
+    "degraded": 1,
+    "retrying": 1,
+    "connecting": 2,
+    "good": 3,
+}
 
 
 def status(
@@ -73,10 +81,17 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
         f"(version {about['version']}, pid {about['pid']}, {printable(about['config'])})"
     ]
     lines += [f"  {coloured('!', 'red')} {printable(text)}" for text in document["problems"]]
+    reload = document.get("reload")
+    if reload and not reload["ok"]:
+        first = printable(reload["faults"][0]) if reload["faults"] else "?"
+        said = f"the last reload was refused, {count(len(reload['faults']), 'fault')}: {first}"
+        lines.append(f"  {coloured('!', 'yellow')} {said}")
     if document["devices"]:
         lines += ["", *_device_lines(document["devices"])]
         if streams := _stream_lines(document["devices"]):
             lines += ["", *streams]
+    if sent := (document.get("ingest") or {}).get("devices"):
+        lines += ["", *_sent_lines(sent)]
     if document["sinks"]:
         lines += ["", *_sink_lines(document["sinks"])]
     lines += _letter_lines(document["sinks"])
@@ -118,6 +133,24 @@ def _device_lines(devices: Mapping[str, Any]) -> list[str]:
     header = ("DEVICE", "STATE", "DRIVER", "ENDPOINT", "TAGS", "BAD", "POLLS", "ERRORS",
               "READ MS", "LATE MS", "SINCE")  # fmt: skip
     return table(rows, header, right=range(4, 11), states=1)
+
+
+def _sent_lines(devices: Mapping[str, Any]) -> list[str]:
+    """Devices of which other programs send rows."""
+    rows = []
+    for name, device in worst_first(devices):
+        state, bad, age_s = device["state"], device["tags_bad"], device["newest_s"]
+        ahead = " ahead" if age_s is not None and age_s < 0 else ""
+        rows.append(
+            [
+                name,
+                f"{state}: {device['reason']}" if device["reason"] else state,
+                f"{device['tags']:,}",
+                f"{bad:,}" if bad else "-",
+                "-" if age_s is None else f"{duration(abs(age_s))}{ahead}",
+            ]
+        )
+    return table(rows, ("SENT DEVICE", "STATE", "TAGS", "BAD", "NEWEST"), right=(2, 3, 4), states=1)
 
 
 def _stream_lines(devices: Mapping[str, Any]) -> list[str]:

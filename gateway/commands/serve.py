@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import resource
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,8 @@ def serve(
         return
     logs.setup()
     faulthandler.enable()
+    # a core dump would hold passwords
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from gateway.serve.running import run
 
     raise typer.Exit(run(settings, file.absolute()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import resource
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def writer(
         return
     logs.setup()
     faulthandler.enable()
+    # a core dump would hold passwords
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from gateway.relay.running import run
 
     raise typer.Exit(run(settings))

@@ -10,14 +10,11 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from gateway.config.loader import load_plant
 from gateway.config.plant import BusPlan, Plant
 from gateway.driver import Driver, find_driver
 from gateway.errors import ConfigError, GatewayError
-from gateway.yamlfile import gc_paused
-from gateway.yamlfile.document import tidy
 
-__all__ = ["BusPlan", "Plant", "load", "load_isolated"]
+__all__ = ["BusPlan", "Loading", "Plant", "load", "load_isolated"]
 
 
 def load(path: Path, mock: bool = False) -> Plant:
@@ -25,6 +22,11 @@ def load(path: Path, mock: bool = False) -> Plant:
 
     ``mock``: a mock stands in for every device. ConfigError with all faults of all files.
     """
+    # what reads YAML is needed by who loads, not by a daemon that has its plant from a child
+    from gateway.config.loader import load_plant
+    from gateway.yamlfile import gc_paused
+    from gateway.yamlfile.document import tidy
+
     with gc_paused():
         plant = load_plant(tidy(Path(path).absolute()))
     if mock:
@@ -40,36 +42,47 @@ def _is_mock(driver: Driver) -> bool:
     return isinstance(driver, find_driver("mock"))
 
 
-def load_isolated(path: Path, mock: bool = False) -> Plant:
-    """Load in a forked child, before this process has any thread.
+class Loading:
+    """A configuration that is being loaded in a forked child while this process does other things.
 
-    What 60,000 tags cost meanwhile (nodes and models, some 250 MB) a process never gives back.
-    ConfigError as from `load`; GatewayError where the child dies.
+    To be made before this process has any thread. What 60,000 tags cost meanwhile (nodes and
+    models, some 250 MB) a process never gives back.
     """
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read_end)
-        _load_and_exit(path, mock, write_end)
-    os.close(write_end)
-    answer: object = None
-    with os.fdopen(read_end, "rb") as pipe:
-        try:
-            answer = pickle.load(pipe)
-        except (EOFError, pickle.UnpicklingError):
-            answer = None
-        finally:
-            pipe.close()  # a child that still writes must not wait for us
-            _, status = os.waitpid(child, 0)
-    if isinstance(answer, Plant):
-        return answer
-    if isinstance(answer, ConfigError):
-        raise answer
-    if isinstance(answer, str):
-        raise GatewayError(f"loading {path} failed, which is a bug:\n{answer}")
-    code = os.waitstatus_to_exitcode(status)
-    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-    raise GatewayError(f"the process that loads {path} ended {how}; out of memory?")
+
+    def __init__(self, path: Path, mock: bool = False) -> None:
+        self._path = path
+        self._read_end, write_end = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(self._read_end)
+            _load_and_exit(path, mock, write_end)
+        os.close(write_end)
+
+    def plant(self) -> Plant:
+        """Wait for it; to be called once. ConfigError as from `load`; GatewayError: it died."""
+        answer: object = None
+        with os.fdopen(self._read_end, "rb") as pipe:
+            try:
+                answer = pickle.load(pipe)
+            except (EOFError, pickle.UnpicklingError):
+                answer = None
+            finally:
+                pipe.close()  # a child that still writes must not wait for us
+                _, status = os.waitpid(self._child, 0)
+        if isinstance(answer, Plant):
+            return answer
+        if isinstance(answer, ConfigError):
+            raise answer
+        if isinstance(answer, str):
+            raise GatewayError(f"loading {self._path} failed, which is a bug:\n{answer}")
+        code = os.waitstatus_to_exitcode(status)
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        raise GatewayError(f"the process that loads {self._path} ended {how}; out of memory?")
+
+
+def load_isolated(path: Path, mock: bool = False) -> Plant:
+    """Load in a forked child and wait for it; see `Loading`."""
+    return Loading(path, mock).plant()
 
 
 def _load_and_exit(path: Path, mock: bool, write_end: int) -> NoReturn:

@@ -13,7 +13,7 @@ from gateway.analysis.plan import MAX_MEMORY_BYTES, StreamPlan
 from gateway.config.collect import Collector
 from gateway.config.fingerprints import fingerprint
 from gateway.config.placeholders import fill
-from gateway.config.validation import name_fault, nearest, outline
+from gateway.config.validation import name_fault, nearest, outline, without
 from gateway.errors import Fault
 from gateway.model import Table
 from gateway.yamlfile.document import Document, Path_, Section
@@ -172,7 +172,7 @@ class AlarmPlanner:
 
     def settings_print(self, section: Section | None) -> str:
         """Of ``alarms:`` without the rules, which have prints of their own."""
-        return fingerprint({k: v for k, v in (section or {}).items() if k != "rules"})
+        return fingerprint(without(section, "rules"))
 
     def _fault(self, read: ReadRule, keys: tuple[str, ...], message: str) -> None:
         self.faults.append(read.fault(keys, message))

@@ -10,6 +10,7 @@ from gateway.alarms.rules import AlarmPlan
 from gateway.config.alarms import AlarmPlanner
 from gateway.config.collect import Collector
 from gateway.config.fingerprints import fingerprint
+from gateway.config.ingested import IngestedTags
 from gateway.config.mapreader import read_map
 from gateway.config.maps import Labels, SourceMap
 from gateway.config.namedfiles import with_files
@@ -25,7 +26,7 @@ from gateway.driver import (
     installed_drivers,
 )
 from gateway.errors import ConfigError, Fault, GatewayError
-from gateway.model import RESERVED
+from gateway.model import RESERVED, VIA
 from gateway.yamlfile.document import Path_, Section, tidy
 
 
@@ -34,7 +35,7 @@ def check_labels(collector: Collector, path: Path_) -> Labels:
     labels = collector.section(path) or Section(1, 1)
     for key, value in labels.items():
         wrong = name_fault(key)
-        if key in RESERVED:
+        if key in RESERVED or key == VIA[0]:
             wrong = f"the label '{key}' is reserved; choose another"
         if wrong:
             collector.fault((*path, key), wrong, key=True)
@@ -53,6 +54,7 @@ class DeviceLoader:
         gateway: str,
         labels: Labels,
         alarms: AlarmPlanner,
+        sent: IngestedTags,
     ) -> None:
         self.devices: dict[str, Driver] = {}
         self.files: list[Path] = []
@@ -60,6 +62,7 @@ class DeviceLoader:
         self.planner = Planner(file.faults)
         self.alarms = AlarmPlan()
         self._alarms = alarms
+        self._sent = sent
         self._requests: list[StreamRequest] = []
         self._file = file
         self._folder = folder
@@ -81,27 +84,34 @@ class DeviceLoader:
         for found in self._maps.values():
             self._file.faults += found.faults if isinstance(found, SourceMap) else ()
         polled = [t for d in self.devices.values() for g in d.groups for t in g.tables]
-        self.planner.broken = (self._file.section(("devices",)) or {}).keys() - self.devices
+        configured = (self._file.section(("devices",)) or {}).keys()
+        self.planner.broken = (configured - self.devices.keys()) | self._sent.broken
         self.planner.streaming = {dict(r.labels)["device"] for r in self._requests}
         for request in self._requests:
-            self.planner.plan_stream(request, polled)
+            self.planner.plan_stream(request, [*polled, *self._sent.tables])
         self._plan_alarms()
         for name, plan in self.planner.streams.items():
             # a live tag is one of the other device's: that one changes, so does this
             others = sorted(tag.table.device for tag in plan.live_tags())
+            prints = self.fingerprints | self._sent.fingerprints
             self.fingerprints[name] = fingerprint(
-                self.fingerprints[name], [self.fingerprints[other] for other in others]
+                self.fingerprints[name], [prints[other] for other in others]
             )
 
     def _plan_alarms(self) -> None:
         tables = [t for d in self.devices.values() for g in d.groups for t in g.tables]
         tables += [plan.target for plan in self.planner.aggregates]
+        tables += self._sent.tables
         # a stream that could not be planned has no tables, which has been told
         broken = sorted(
             self.planner.broken | (self.planner.streaming - self.planner.streams.keys())
         )
 
+        known = {table.device for table in tables}
+
         def is_broken(text: str) -> bool:
+            if self._sent.is_unreadable and text.partition(".")[0] not in known:
+                return True
             return any(text == name or text.startswith(f"{name}.") for name in broken)
 
         self.alarms = self._alarms.plan(tables, self.planner.streams, is_broken)

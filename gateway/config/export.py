@@ -19,7 +19,8 @@ LOAD_S = 120.0
 
 def load_elsewhere(path: Path, mock: bool = False) -> Plant:
     """The plant of a file; ConfigError with all its faults, GatewayError where loading fails."""
-    command = [sys.executable, "-m", "gateway.config.export", str(path)]
+    # -P: modules are not looked for in the working folder, whatever a plant's files are called
+    command = [sys.executable, "-P", "-m", "gateway.config.export", str(path)]
     try:
         done = subprocess.run(
             [*command, *(["--mock"] if mock else [])],

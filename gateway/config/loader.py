@@ -13,10 +13,11 @@ from gateway.config.alarms import AlarmPlanner, read_alarms
 from gateway.config.collect import Collector
 from gateway.config.devices import DeviceLoader, check_labels
 from gateway.config.fingerprints import fingerprint
+from gateway.config.ingested import IngestedTags
 from gateway.config.namedfiles import with_files
 from gateway.config.notifiers import load_notifiers
 from gateway.config.plant import FileConfig, Plant
-from gateway.config.validation import name_fault, outline, repair
+from gateway.config.validation import name_fault, outline, repair, without
 from gateway.errors import ConfigError, GatewayError
 from gateway.ingest.settings import GrpcConfig, IngestConfig
 from gateway.sinks import SinkConfig, find_sink, installed_sinks
@@ -66,7 +67,8 @@ class _Loader(Collector):
         named = self.section(("notify",)) or Section(1, 1)
         alarms = AlarmPlanner(self.faults, *read_alarms(self), notifiers=named.keys())
         called = name if isinstance(name, str) else ""
-        devices = DeviceLoader(self, self._folder, called, labels, alarms)
+        sent = IngestedTags(self, called)
+        devices = DeviceLoader(self, self._folder, called, labels, alarms, sent)
         devices.load()
         for what in ("sinks", "devices"):
             section = self.section((what,))
@@ -103,6 +105,8 @@ class _Loader(Collector):
                         if key not in ("sinks", "buses", "devices")
                     },
                     "alarms": alarms.settings_print(self.section(("alarms",))),
+                    "ingest": fingerprint(without(self.section(("ingest",)), "devices")),
+                    "ingest.devices": fingerprint(sent.fingerprints),
                 },
             },
             files=[self._path, *devices.files],

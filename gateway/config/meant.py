@@ -34,6 +34,8 @@ _TRUTHS = {"true": "true", "yes": "true", "on": "true",
 
 def meant(value: Any, key: str, expected: str) -> str | None:
     """What to write instead of the text ``value`` for ``key``; None if that is unknown."""
+    if key == "listen" and isinstance(value, int) and 0 < value < 65536:
+        return f'"127.0.0.1:{value}"'
     if expected == "true or false" and str(value).lower() in _TRUTHS:
         return f"{_TRUTHS[str(value).lower()]} without quotes"
     if expected == "a list" and isinstance(value, str):

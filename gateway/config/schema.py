@@ -38,22 +38,22 @@ FEATURES = Path("docs/reference-features.md")
 
 def json_schema() -> Schema:
     """The schema of the gateway's file, with all installed drivers and sinks."""
-    schema = _of(FileConfig, "")
+    schema = of_model(FileConfig, "")
     definitions = schema["$defs"]
     for unused in ("SinkConfig", "BusConfig", "DeviceConfig"):
         del definitions[unused]
     sinks, buses, devices = [], [], []
     for name in installed_sinks():
-        sinks.append(_define(definitions, f"sink.{name}", find_sink(name).config_class))
-        _fix(definitions[f"sink.{name}"], "type", name)
+        sinks.append(define(definitions, f"sink.{name}", find_sink(name).config_class))
+        fix(definitions[f"sink.{name}"], "type", name)
     for name in installed_drivers():
         driver = find_driver(name)
-        devices.append(_define(definitions, f"device.{name}", driver.config_class))
+        devices.append(define(definitions, f"device.{name}", driver.config_class))
         device = definitions[f"device.{name}"]
-        _fix(device, "driver", name)
+        fix(device, "driver", name)
         if driver.bus_class is not None:
-            buses.append(_define(definitions, f"bus.{name}", driver.bus_class))
-            _fix(definitions[f"bus.{name}"], "driver", name)
+            buses.append(define(definitions, f"bus.{name}", driver.bus_class))
+            fix(definitions[f"bus.{name}"], "driver", name)
             required = [k for k in device["required"] if k != "driver"]
             definitions[f"device.{name}-on-bus"] = {**device, "required": [*required, "bus"]}
             devices.append({"$ref": f"#/$defs/device.{name}-on-bus"})
@@ -65,8 +65,8 @@ def json_schema() -> Schema:
 def map_schema(name: str) -> Schema:
     """The schema of the device maps of one driver."""
     driver = find_driver(name)
-    schema = _of(_map_model(driver), "")
-    _fix(schema, "driver", name)
+    schema = of_model(_map_model(driver), "")
+    fix(schema, "driver", name)
     for key in ("modules", "groups"):
         if driver.tag_class is None:
             del schema["properties"][key]
@@ -163,7 +163,7 @@ def _copy(model: type[BaseModel], field: str) -> FieldInfo:
     return FieldInfo(default_factory=info.default_factory, description=info.description)
 
 
-def _of(model: type[BaseModel], prefix: str) -> Schema:
+def of_model(model: type[BaseModel], prefix: str) -> Schema:
     """A model's schema; the names of what it contains get the prefix."""
     schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     inner = schema.pop("$defs", {})
@@ -172,8 +172,9 @@ def _of(model: type[BaseModel], prefix: str) -> Schema:
     return bare
 
 
-def _define(definitions: Schema, name: str, model: type[BaseModel]) -> Schema:
-    schema = _of(model, f"{name}.")
+def define(definitions: Schema, name: str, model: type[BaseModel]) -> Schema:
+    """Add a model under a name to the definitions; what refers to it."""
+    schema = of_model(model, f"{name}.")
     definitions.update(schema.pop("$defs"))
     definitions[name] = schema
     return {"$ref": f"#/$defs/{name}"}
@@ -187,7 +188,7 @@ def _drop_unused(schema: Schema) -> None:
             del definitions[name]
 
 
-def _fix(schema: Schema, key: str, value: str) -> None:
+def fix(schema: Schema, key: str, value: str) -> None:
     """Make an entry required, with only this value."""
     field = schema["properties"][key]
     schema["properties"][key] = {"const": value, "description": field["description"]}

@@ -111,6 +111,11 @@ def outline(section: Section, *keys: str) -> dict[str, Any]:
     return {k: {} if k in keys and isinstance(v, dict) else v for k, v in section.items()}
 
 
+def without(section: Section | None, key: str) -> dict[str, Any]:
+    """The section without what is under a key; empty where there is none."""
+    return {k: v for k, v in (section or {}).items() if k != key}
+
+
 def validate(
     cls: type[S], section: Mapping[str, Any], document: Document, path: Path_
 ) -> tuple[S | None, list[Fault]]:
@@ -289,9 +294,11 @@ def _message(found: Collection[ErrorDetails], document: Document, path: Path_) -
     value, text = document.value(path), document.text(path)
     if all(d["type"] in _EXPECTED for d in found):
         expected = " or ".join(dict.fromkeys(_EXPECTED[d["type"]] for d in found))
-        write = meant(value, str(path[-1]), expected) if path else None
+        key = str(path[-1]) if path else ""
+        write = meant(value, key, expected) if path else None
         hint = f"; write {write}" if write else ""
-        return f"expected {expected}, found {describe(value, text, 'text' in expected)}{hint}"
+        quoted = "text" in expected and key != "listen"
+        return f"expected {expected}, found {describe(value, text, quoted)}{hint}"
     # of a union: the branch of the right kind says most
     details = next((d for d in found if d["type"] not in _EXPECTED), details)
     kind, context = details["type"], details.get("ctx", {})

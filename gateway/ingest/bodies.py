@@ -65,7 +65,7 @@ def take_body(
             made = points.made(intake.stamp, intake.clock_mark())
             rows += len(made)
             published.append(intake.publish(made, max(0.0, ends_s - time.monotonic())))
-    intake.note(sender, rows, faults.count)
+    intake.note(sender, rows, faults.by_reason)
     return Taken(rows, faults, joined(published))
 
 

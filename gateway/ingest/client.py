@@ -17,8 +17,7 @@ import numpy as np
 
 from gateway.errors import GatewayError
 from gateway.ingest.messages import FIELDS, KINDS, MAX_MESSAGE, METHOD, SERVICE, messages
-from gateway.ingest.shapes import VIA
-from gateway.model import ALL, Row, Table
+from gateway.model import ALL, VIA, Row, Table
 
 WINDOW: Final = 5_000
 WINDOW_ROWS: Final = 50_000
@@ -142,7 +141,8 @@ class Sender:
         encoder = Encoder()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._sessions != number or self._under_way < WINDOW)
+                if not self._has_room():
+                    self._changed.wait_for(lambda: self._sessions != number or self._has_room())
                 if self._sessions != number:
                     return
                 is_new = self._under_way == len(self._pending)
@@ -163,6 +163,7 @@ class Sender:
             yield encoder.encode(group)
 
     def _has_room(self) -> bool:
+        """Whether one more message may go: with it the rows may be more than the window."""
         return self._under_way < WINDOW and self._rows_under_way < WINDOW_ROWS
 
     def _channel(self) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.hub import DEFAULT_CELLS, Hub, Published, Subscription, cells
+from gateway.ingest.counts import Counts, Via
+from gateway.ingest.senders import sent_states
 from gateway.ingest.settings import IngestConfig
 from gateway.ingest.shapes import Shapes
 from gateway.model import Mark, Row, Table
@@ -21,8 +22,6 @@ PIECE_CELLS = SHARE_CELLS // 8
 
 STORED_S = 30.0
 """A sender is told to send again where rows are not on disk after this."""
-
-MAX_SENDERS = 200
 
 
 class Busy(Exception):
@@ -93,8 +92,7 @@ class Intake:
         """What rows are marked with that get their time here."""
         self._last_ns: dict[Table, int] = {}
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-        self._senders: dict[str, Counter[str]] = {}
+        self.counts = Counts()
 
     def stamp(self, table: Table) -> int:
         """The time of a row that came without: now, and later than the one before."""
@@ -126,21 +124,21 @@ class Intake:
             published = self.hub.publish_all(fresh) if fresh else Published(())
             if late:
                 published = joined([published, self.hub.publish_all(late, late=True)])
-            self._counts["rows"] += len(rows)
-            self._counts["rows_late"] += len(late)
-        self.hub.when_stored(published, lambda _: self.room.give_back(cost))
+        self.counts.published(len(rows), len(late))
+
+        def settled(_: bool) -> None:
+            self.room.give_back(cost)
+            self.counts.settled(len(rows))
+
+        self.hub.when_stored(published, settled)
         return published
 
-    def note(self, sender: str, rows: int, refused: int = 0, messages: int = 1) -> None:
-        """Count what came of a sender."""
-        with self._lock:
-            if sender not in self._senders and len(self._senders) >= MAX_SENDERS:
-                sender = "others"
-            of = self._senders.setdefault(sender, Counter())
-            for name, count in (("messages", messages), ("rows", rows), ("refused", refused)):
-                of[name] += count
-            self._counts["refused"] += refused
-            self._counts["messages"] += messages
+    def note(
+        self, sender: str, rows: int, refused: Mapping[str, int] | None = None, messages: int = 1,
+        via: Via = "http",
+    ) -> None:  # fmt: skip
+        """Count what came of a sender. ``refused``: lines or rows by reason."""
+        self.counts.note(sender, rows, refused or {}, messages, via)
 
     def close(self) -> None:
         """Take no more rows: the writers are about to end."""
@@ -148,15 +146,12 @@ class Intake:
 
     def status(self) -> dict[str, Any]:
         """Counters since the start, and what waits now."""
-        with self._lock:
-            senders = {name: dict(counts) for name, counts in self._senders.items()}
-            counts = {n: self._counts[n] for n in ("messages", "rows", "rows_late", "refused")}
         return {
-            **counts,
+            **self.counts.status(),
             "tables": len(self.shapes),
             "max_tables": self.config.max_tables,
             "waiting_cells": self.room.used,
-            "senders": senders,
+            "devices": sent_states(self.shapes.tables(), self.config.devices, self.hub.latest),
         }
 
 

@@ -57,7 +57,7 @@ class JsonReader:
             except orjson.JSONDecodeError as error:
                 faults.add(number, error.colno, f"not JSON: {error.msg}")
             except Refused as error:
-                faults.add(number, 1, str(error))
+                faults.add(number, 1, str(error), error.reason)
         return len(lines)
 
     def read_document(self, text: bytes, points: Points, faults: Faults, now_ns: int) -> None:
@@ -84,7 +84,7 @@ class JsonReader:
                 else:
                     self._row(item, points, now_ns)
             except Refused as error:
-                faults.add(number, 1, str(error))
+                faults.add(number, 1, str(error), error.reason)
 
     def _row(self, item: dict[str, Any], points: Points, now_ns: int) -> None:
         for key in item.keys() - _KEYS:

@@ -83,7 +83,7 @@ class LineReader:
             except _At as error:
                 faults.add(number, error.at + 1, str(error))
             except Refused as error:
-                faults.add(number, 1, str(error))
+                faults.add(number, 1, str(error), error.reason)
         return len(lines)
 
     def _line(self, line: bytes, points: Points, now_ns: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from gateway.ingest.shapes import Refused
+from gateway.ingest.shapes import Reason, Refused
 from gateway.model import ALL, Array, Mark, Quality, Row, Scalar, Table
 
 MAX_AHEAD_NS = 86_400_000_000_000
@@ -32,11 +33,13 @@ class Faults:
 
     def __init__(self) -> None:
         self.count = 0
+        self.by_reason: Counter[str] = Counter()
         self.told: list[Fault] = []
 
-    def add(self, line: int, col: int, what: str) -> None:
+    def add(self, line: int, col: int, what: str, reason: Reason = "form") -> None:
         """A line was refused."""
         self.count += 1
+        self.by_reason[reason] += 1
         if len(self.told) < FAULTS_TOLD:
             self.told.append(Fault(line, col, what[:500]))
 
@@ -164,12 +167,13 @@ def _mark_not_finite(
 def check_time(time_ns: int, now_ns: int | None = None) -> int:
     """The time. Refused where it is before 1970 or lies ahead by more than a day."""
     if time_ns <= 0:
-        raise Refused(f"a time of {time_ns} ns; expected one after 1970")
+        raise Refused(f"a time of {time_ns} ns; expected one after 1970", "time")
     ahead_ns = time_ns - (time.time_ns() if now_ns is None else now_ns)
     if ahead_ns > MAX_AHEAD_NS:
         raise Refused(
             f"a time {ahead_ns / 8.64e13:,.1f} days ahead of this gateway's clock; expected at "
-            "most 1 (is the precision right?)"
+            "most 1 (is the precision right?)",
+            "time",
         )
     return time_ns
 
@@ -186,7 +190,8 @@ def parse_quality(text: str, columns: dict[str, int]) -> dict[int, Mark]:
         known = ALL if name == "*" else columns.get(name)
         if not equals or not colon or quality not in ("UNCERTAIN", "BAD") or known is None:
             raise Refused(
-                f"_quality: '{item[:60]}'; expected COLUMN=UNCERTAIN:REASON or COLUMN=BAD:REASON"
+                f"_quality: '{item[:60]}'; expected COLUMN=UNCERTAIN:REASON or COLUMN=BAD:REASON",
+                "quality",
             )
         marks[known] = Mark(Quality[quality], reason_text(reason))
     return marks
@@ -195,5 +200,5 @@ def parse_quality(text: str, columns: dict[str, int]) -> dict[int, Mark]:
 def reason_text(reason: str) -> str:
     """A short reason of a mark. Refused where it is not one."""
     if not reason or len(reason) > 60 or not reason.isprintable() or set(reason) & set(',"='):
-        raise Refused(f"a reason {reason[:60]!r}; expected a short word, e.g. timeout")
+        raise Refused(f"a reason {reason[:60]!r}; expected a short word, e.g. timeout", "quality")
     return reason

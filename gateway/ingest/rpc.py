@@ -15,6 +15,7 @@ from typing import Any, Final
 import grpc  # type: ignore[import-untyped]
 
 from gateway.errors import GatewayError
+from gateway.ingest.counts import Outcome
 from gateway.ingest.intake import Intake
 from gateway.ingest.messages import MAX_MESSAGE, METHOD, SERVICE, messages
 from gateway.ingest.settings import GrpcConfig, GrpcTlsConfig, listen_address
@@ -95,20 +96,37 @@ class RpcServer:
         self._pool.shutdown()
 
     def _stream_rows(self, bodies: Iterator[bytes], context: Any) -> Iterator[Any]:
-        sender = self._admit(context)
+        counts = self._intake.counts
+        try:
+            sender = self._admit(context)
+        except BaseException:
+            counts.answered("grpc", "refused")
+            raise
         stream = Stream(self._intake, sender, messages().batch.FromString)
         with self._lock:
             self._streams.add(stream)
+        counts.opened(stream)
         context.add_callback(stream.stop)
         reader = threading.Thread(target=stream.read, args=(bodies,), name="ingest read")
         reader.daemon = True  # waits within grpc until the call has ended
         reader.start()
+        outcome: Outcome = (
+            "again"  # also where the sender hangs up, or grpc gives up this generator
+        )
+        has_refused = False
         try:
-            yield from stream.acknowledged()
+            for told in stream.acknowledged():
+                has_refused = has_refused or bool(told[1])
+                yield told
+            outcome = "partly" if has_refused else "stored"
         except Ended as error:
+            if error.is_fault:
+                outcome = "refused"
             code = grpc.StatusCode.INVALID_ARGUMENT if error.is_fault else _AGAIN
             context.abort(code, str(error))
         finally:
+            counts.answered("grpc", outcome)
+            counts.closed(stream)
             with self._lock:
                 self._streams.discard(stream)
 

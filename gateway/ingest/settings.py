@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from gateway.driver import Settings
+from gateway.ingest.declared import SentDeviceConfig
 
 
 class GrpcTlsConfig(Settings):
@@ -69,6 +70,11 @@ class IngestConfig(Settings):
     )
     max_columns: int = Field(
         1000, ge=1, le=10_000, description="Most columns of a table that a sender makes."
+    )
+    devices: dict[str, SentDeviceConfig] = Field(
+        default_factory=dict,
+        description="Devices of other programs whose tags alarm rules and operating states may "
+        "name. What is not said here is taken all the same.",
     )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -15,8 +15,9 @@ GATHER_S: Final = 0.005
 """Rows that come within this are published together: one message a row would cost far more."""
 
 AHEAD: Final = 2000
-AHEAD_BYTES: Final = 1_048_576
-"""Messages that are read ahead; then nothing is read, and the sender has to wait."""
+AHEAD_BYTES: Final = 262_144
+"""Messages that are read ahead; then nothing is read, and the sender has to wait. Much more would
+be made rows in one go that holds up the threads that poll."""
 
 LOOK_S: Final = 0.5
 
@@ -41,7 +42,10 @@ class Stream:
         self._bodies: list[bytes] = []
         self._size = 0
         self._open: deque[_Group] = deque()
+        self.waiting = 0
+        """Batches that came and are not acknowledged."""
         self._ended = False
+        self._is_cut_off = False
         self._fault: Ended | None = None
 
     def read(self, bodies: Iterator[bytes]) -> None:
@@ -61,11 +65,16 @@ class Stream:
                 return False
             self._bodies.append(body)
             self._size += len(body)
+            self.waiting += 1
             if len(self._bodies) == 1:
                 self._changed.notify_all()
-            if len(self._bodies) >= AHEAD or self._size >= AHEAD_BYTES:
+            if self._is_full():
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._bodies or self._ended)
             return not self._ended
+
+    def _is_full(self) -> bool:
+        return len(self._bodies) >= AHEAD or self._size >= AHEAD_BYTES
 
     def _end(self, why: Ended | None) -> None:
         with self._changed:
@@ -82,7 +91,8 @@ class Stream:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Nobody waits for acknowledgements any more."""
+        """Nobody waits for acknowledgements any more, also not for those of rows under way."""
+        self._is_cut_off = True
         self._give_up("cut off")
 
     def acknowledged(self) -> Iterator[tuple[int, list[tuple[int, int, str]]]]:
@@ -95,8 +105,11 @@ class Stream:
             with self._changed:
                 self._changed.wait_for(self._has_work, LOOK_S)
                 has_bodies = bool(self._bodies)
+                if has_bodies:
+                    self._changed.wait_for(lambda: self._ended or self._is_full(), GATHER_S)
+            if self._is_cut_off:
+                raise self._fault or Ended("cut off")
             if has_bodies:
-                time.sleep(GATHER_S)
                 self._publish()
             yield from self._stored()
             with self._changed:
@@ -114,7 +127,8 @@ class Stream:
 
     def _has_work(self) -> bool:
         is_told = bool(self._open and self._open[0].stored is not None)
-        return bool(self._bodies) or is_told or (self._ended and not self._open)
+        is_over = self._is_cut_off or (self._ended and not self._open)
+        return bool(self._bodies) or is_told or is_over
 
     def _publish(self) -> None:
         with self._changed:
@@ -127,8 +141,9 @@ class Stream:
         except Malformed as error:
             self._give_up(str(error), is_fault=True)
             return
-        group = _Group(self._reader.seq, refused)
-        self._intake.note(self._sender, len(rows), sum(r[1] for r in refused), len(bodies))
+        group = _Group(self._reader.seq, len(bodies), refused)
+        refused_by, self._reader.refused_by = self._reader.refused_by, Counter()
+        self._intake.note(self._sender, len(rows), refused_by, len(bodies), "grpc")
         try:
             published = self._intake.publish(rows, STORED_S)
         except Busy as error:
@@ -151,11 +166,14 @@ class Stream:
 
     def _stored(self) -> Iterator[tuple[int, list[tuple[int, int, str]]]]:
         """The groups at the front of which all is known, as one."""
-        seq, refused = 0, list[tuple[int, int, str]]()
+        seq, batches, refused = 0, 0, list[tuple[int, int, str]]()
         while self._open and self._open[0].stored:
             group = self._open.popleft()
             seq, refused = group.seq, refused + group.refused
+            batches += group.batches
         if seq:
+            with self._changed:
+                self.waiting -= batches
             yield seq, refused
         if self._open and self._open[0].stored is False:
             self._open.clear()
@@ -165,10 +183,11 @@ class Stream:
 class _Group:
     """Batches whose rows were published together."""
 
-    __slots__ = ("refused", "seq", "since_s", "stored")
+    __slots__ = ("batches", "refused", "seq", "since_s", "stored")
 
-    def __init__(self, seq: int, refused: list[tuple[int, int, str]]) -> None:
+    def __init__(self, seq: int, batches: int, refused: list[tuple[int, int, str]]) -> None:
         self.seq = seq
+        self.batches = batches
         self.refused = refused
         self.since_s = time.monotonic()
         self.stored: bool | None = None

@@ -25,6 +25,8 @@ class Health:
         self._failed_s = 0.0
         self.failures = 0
         """Sends in a row that failed."""
+        self.failures_total = 0
+        """Since the start."""
         self.error: str | None = None
         """Why it does not get what waits; None: it does."""
         self.refusal: str | None = None
@@ -40,6 +42,7 @@ class Health:
     def failed(self, words: str, *, is_stopping: bool) -> None:
         """A send failed; what is cut off by a stop is no news."""
         self.failures += 1
+        self.failures_total += 1
         if self.error is None and not is_stopping:
             self._failed_s = time.monotonic()
             extra = {"notifier": self._name, "type": self._kind, "reason": words}

@@ -132,6 +132,7 @@ class Notifier:
             "error": health.error or health.refusal,
             "waiting": waiting,
             "sent": self._sent,
+            "failed": health.failures_total,
             "dropped": dropped,
             "last_dropped_s": _ago_s(dropped_s),
             "last_sent_s": _ago_s(sent_s),

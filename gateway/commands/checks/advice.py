@@ -25,6 +25,8 @@ _ADVICE = {
     "serial.conf.example",
     "no_port": "is the adapter plugged in? ls /dev/ttyUSB* /dev/ttyACM* /dev/serial/by-id",
     "port_busy": "another program has the port: fuser PORT",
+    "port_settings": "can the adapter do this baud, parity and stop_bits? a pseudo-terminal "
+    "(socat, an emulator) has none: parity: none",
     "no_runtime": "install NI-DAQmx, or name a gRPC server: drivers/nidaq/README.md",
     "unknown_device": _CARD,
     "reserved": _CARD,

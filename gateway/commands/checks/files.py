@@ -73,6 +73,8 @@ def state_folder(state_dir: Path, user: User) -> Check:
     if (mode := mode_of(state_dir)) and not stat.S_ISDIR(mode):
         return Check(name, "FAIL", f"{state_dir} is not a folder", "name another one")
     folder = existing(state_dir)
+    if folder != state_dir and user.name == SERVICE_USER and _is_made_by_systemd(state_dir):
+        return Check(name, "OK", f"{state_dir} will be made by systemd at the first start")
     if not user.may(folder, os.W_OK | os.X_OK):
         todo = f"chown -R {user.name} {folder}, or name another state_dir"
         if folder != state_dir:
@@ -85,6 +87,11 @@ def state_folder(state_dir: Path, user: User) -> Check:
             name, "WARN", f"everybody may write into {state_dir}", f"chmod o-w {state_dir}"
         )
     return Check(name, "OK", f"{state_dir}; user {user.name} may write into it")
+
+
+def _is_made_by_systemd(state_dir: Path) -> bool:
+    """The units' StateDirectory."""
+    return state_dir.parent == Path("/var/lib") and state_dir.name.startswith("edge-gateway")
 
 
 def status_socket(path: Path, user: User, running: bool) -> Check:

@@ -154,6 +154,7 @@ function detail(rule) {
   if (rule.on_delay_s) parts.push(`on after ${duration(rule.on_delay_s)}`);
   if (rule.off_delay_s) parts.push(`off after ${duration(rule.off_delay_s)}`);
   if (rule.hysteresis) parts.push(`hysteresis ${shortUnit(rule.hysteresis, rule.unit)}`);
+  if (rule.not_known) parts.push(`not judged: ${rule.not_known}`);
   if (rule.baseline !== null) parts.push(`baseline ${shortUnit(rule.baseline, rule.unit)}`);
   if (rule.states) parts.push(`only in ${rule.states.join(", ")}`);
   if (rule.latch) parts.push("latching");

@@ -46,7 +46,7 @@ export default function device(main, { parts, query, signal }) {
     { class: "note-line", role: "status", hidden: true },
     `A trend shows at most ${MOST_TAGS} tags.`,
   );
-  const status = statusSheet(found, signal);
+  const status = found.driver === "ingest" ? sentSheet(found, signal) : statusSheet(found, signal);
   main.append(
     heading(found, names),
     el(
@@ -195,6 +195,47 @@ function statusSheet(found, signal) {
     [state, el("span", { class: "space" }), button],
     el("div", { class: "body" }, reason, facts, quarantined, fault),
     table("Groups", ["Group", ["Interval", "num"], ["Polls", "num"], ["Skipped", "num"]], groups),
+  );
+  return { root };
+}
+
+/** Of a device that other programs send: whether rows still come. */
+function sentSheet(found, signal) {
+  const state = mark("connecting");
+  const reason = el("span");
+  const facts = el("dl", { class: "facts" });
+  const fault = el("p", { class: "fault", role: "alert" });
+  const groups = found.groups.map((group) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, group.tables.map(({ key }) => key).join(", ")),
+      el("td", { class: "num" }, group.interval_s ? `${short(group.interval_s)} s` : "–"),
+    ),
+  );
+  const show = (document) => {
+    setText(fault, document ? "" : "The gateway has no status of this device.");
+    if (!document) return;
+    setMark(state, document.state);
+    setText(reason, document.reason ?? "");
+    const newest = document.newest_s;
+    const pairs = [
+      ["Sent by", "other programs (ingest)"],
+      ["Newest row", newest === null ? "–" : `${duration(Math.abs(newest))} ${newest < 0 ? "ahead" : "ago"}`],
+      ["Bad tags", `${document.tags_bad} of ${document.tags}`],
+    ];
+    facts.replaceChildren(...pairs.flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, value)]));
+  };
+  watchStatus(
+    (document) => show(document.ingest?.devices[found.name]),
+    signal,
+    (text) => setText(fault, text),
+  );
+  const root = sheet(
+    "Status",
+    [state],
+    el("div", { class: "body" }, reason, facts, fault),
+    table("Tables", ["Table", ["Expected every", "num"]], el("tbody", {}, groups)),
   );
   return { root };
 }

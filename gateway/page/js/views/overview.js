@@ -144,7 +144,7 @@ function deviceSheet(signal) {
       const status = store.status?.devices[device.name];
       if (!status) continue;
       setMark(cells.mark, status.state);
-      setText(cells.since, duration(Math.floor(status.since_s)));
+      setText(cells.since, status.since_s === null ? "–" : duration(Math.floor(status.since_s)));
       setText(cells.late, status.lateness_ms ? `${status.lateness_ms.p99.toFixed(1)} ms` : "–");
       setText(cells.tags, status.tags_bad ? `${status.tags_bad}/${count} bad` : String(count));
       const shown = bad.slice(0, MOST_REASONS).map((value) => `${value.tag}: ${value.reason ?? "BAD"}`);
