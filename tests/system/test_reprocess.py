@@ -1,22 +1,10 @@
-"""`gateway reprocess` as a process with worker processes: equal to the edge, resumed, killed."""
+"""`gateway reprocess` as a process with worker processes: equal to the edge, and in all formats."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.server
 import json
-import os
-import pty
-import re
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import threading
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,129 +15,23 @@ from pyarrow import parquet
 from gateway.api.client import Client, NotRunning
 from tests.docs.kit import clone, commands, typed
 from tests.recordings import recordings
-from tests.support import free_port, until
-from tests.system.cli_kit import called, environment, said, started
+from tests.support import until
+from tests.system.cli_kit import called, said, started
+from tests.system.reprocess_kit import (
+    NOTE,
+    RATE_HZ,
+    history,
+    many,
+    quality,
+    re_computed,
+    record,
+    reprocess,
+    rows,
+    waveform,
+    words,
+)
 
 pytestmark = pytest.mark.timeout(240)
-
-RATE_HZ = 12_000
-FILES = 10
-NOTE = "run by tests/system/test_reprocess.py::test_the_commands_of_the_page"
-PLANT = """
-gateway: {name: g}
-state_dir: state
-api: {socket: s}
-writer: {flush_interval_s: 0.5}
-sinks: {history: {type: sqlite, store_every_s: 0}}
-devices:
-  daq: {driver: mock, map: daq.yaml}
-"""
-MAP = """
-driver: mock
-stream:
-  rate_hz: 12000
-  channels:
-    drive_end:
-      unit: g
-      full_scale: 20
-      replay: {file: edge.npz, channel: drive_end, loop: false}
-      analysis: {bearing: 6205, speed: 1772, zones: iso_20816_3_group_2_rigid}
-    free_end:
-      unit: g
-      full_scale: 20
-      replay: {file: edge.npz, channel: free_end, loop: false}
-      analysis: {bands_hz: {low: [20, 200]}, averages: {rms: {mode: linear, over_s: 2}}}
-  analysis: {publish_every_s: 0.5}
-"""
-
-
-def waveform(seed: int, seconds: float) -> dict[str, np.ndarray]:
-    """Noise, a shaft and impacts; the free end clips once."""
-    random = np.random.default_rng(seed)
-    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    shaft = 0.5 * np.sin(2 * np.pi * 29.5 * t)
-    impacts = np.exp(-400 * (t % (1 / 105.9))) * np.sin(2 * np.pi * 3000 * t)
-    both = {
-        "drive_end": shaft + impacts + 0.1 * random.standard_normal(t.size),
-        "free_end": 2 * shaft + 0.2 * random.standard_normal(t.size),
-    }
-    both["free_end"][round(0.6 * t.size)] = 20.0
-    return {name: x.astype("f4") for name, x in both.items()}
-
-
-def record(path: Path, seed: int, seconds: float = 3.0) -> Path:
-    np.savez(path, rate_hz=RATE_HZ, unit="g", **waveform(seed, seconds))
-    return path
-
-
-@pytest.fixture
-def plant(tmp_path: Path) -> Path:
-    record(tmp_path / "edge.npz", 1, 5.0)
-    (tmp_path / "daq.yaml").write_text(MAP)
-    (tmp_path / "gateway.yaml").write_text(PLANT)
-    (tmp_path / "tmp").mkdir()
-    return tmp_path
-
-
-def words(folder: Path, source: str | Path, out: str, *more: str | Path) -> list[str]:
-    its_config = ["--config", str(folder / "gateway.yaml"), "--device", "daq"]
-    return ["reprocess", str(source), *its_config, "-o", str(folder / out), *map(str, more)]
-
-
-def reprocess(
-    folder: Path, source: str | Path, out: str, *more: str | Path, expect: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, with one worker unless told otherwise."""
-    workers = [] if {"--scheduler", "--workers"} & {*more} else ["--workers", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", *words(folder, source, out, *workers, *more)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env=environment(TMPDIR=str(folder / "tmp")),
-        stdin=subprocess.DEVNULL,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
-    assert processes_of(folder) == []
-    return done
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Processes that work for this test: their folder for temporary files says so."""
-    mark = f"TMPDIR={folder / 'tmp'}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
-
-
-def rows(path: Path, channel: str | None = None) -> list[dict[str, Any]]:
-    table = parquet.read_table(path)
-    at = table.schema.get_field_index("time")
-    found = table.set_column(at, "time", table["time"].cast("int64")).to_pylist()
-    return [r for r in found if channel is None or r["channel"] == channel]
-
-
-def history(folder: Path, channel: str) -> dict[str, list[tuple[int, Any, str]]]:
-    """Column -> (time, value, quality) of every row that the daemon stored of the recording."""
-    with contextlib.closing(sqlite3.connect(folder / "state" / "history.db")) as store:
-        stored = store.execute(
-            "select tag, time_ns, value, quality from history where table_name = 'vibration' and "
-            "json_extract(labels, '$.channel') = ? and quality != 'BAD:ended' order by time_ns",
-            (channel,),
-        ).fetchall()
-    found: dict[str, list[tuple[int, Any, str]]] = {}
-    for tag, time_ns, value, quality in stored:
-        found.setdefault(tag, []).append((time_ns, value, quality))
-    return found
-
-
-def quality(row: dict[str, Any], column: str) -> str:
-    marks = dict(each.split("=") for each in (row["_quality"] or "").split(",") if each)
-    return str(marks.get(column, marks.get("*", "GOOD")))
 
 
 def test_every_column_equals_what_the_daemon_stored_of_the_same_samples(plant: Path) -> None:
@@ -287,219 +169,6 @@ def test_a_faulty_file_is_named_and_stops_no_other_and_only_what_changed_is_done
     record(plant / "elsewhere" / "0.npz", 1)
     refused = called(*words(plant, plant / "elsewhere", "out.csv"), expect=1)
     assert f"was made of source {folder}; choose another -o" in refused.stderr
-
-
-def re_computed(text: str) -> list[str]:
-    return sorted(
-        line.split(" ", 1)[1].split(":")[0] for line in text.splitlines() if " rows" in line
-    )
-
-
-def launched(folder: Path, *more: str, out: str, source: str | Path) -> subprocess.Popen[bytes]:
-    """Run it in a session of its own, as a shell does."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "gateway", *words(folder, source, out, *more)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(TMPDIR=str(folder / "tmp")),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def manifest(folder: Path) -> list[str]:
-    """The complete lines of files that are done."""
-    path = folder / "_manifest.jsonl"
-    return path.read_text().splitlines()[1:] if path.exists() else []
-
-
-def many(folder: Path, count: int = FILES, seconds: float = 12.0) -> Path:
-    folder.mkdir()
-    first = record(folder / "00.npz", 7, seconds)
-    for i in range(1, count):
-        shutil.copy(first, folder / f"{i:02}.npz")
-    return folder
-
-
-def test_killed_in_the_middle_it_goes_on_and_gives_the_same(plant: Path) -> None:
-    source = many(plant / "in")
-    reprocess(plant, source, "whole.parquet", "--workers", "2")
-    with launched(plant, "--workers", "2", out="killed.parquet", source=source) as process:
-        parts = plant / "killed.parquet.parts"
-        until(lambda: len(manifest(parts)) >= 3, 120, "three files are done")
-        process.kill()
-    until(lambda: processes_of(plant) == [], 20, "no worker outlives it")
-    done = len(manifest(parts))
-    assert 3 <= done < FILES, "it was killed in the middle"
-    assert not (plant / "killed.parquet").exists()
-    with (parts / "_manifest.jsonl").open("a") as torn:
-        torn.write('{"source": "09.npz", "ma')  # as a power cut leaves it
-    told = reprocess(plant, source, "killed.parquet")
-    assert f"{FILES - done} computed, {done} were there" in told.stdout
-    assert (plant / "killed.parquet").read_bytes() == (plant / "whole.parquet").read_bytes()
-    assert len(rows(plant / "killed.parquet")) == FILES * 2 * 22
-    for name in ("killed", "whole"):
-        shutil.copytree(plant / f"{name}.parquet.parts", plant / f"{name}.csv.parts")
-        called(*words(plant, source, f"{name}.csv"))
-    assert (plant / "killed.csv").read_bytes() == (plant / "whole.csv").read_bytes()
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_keep_what_was_done(plant: Path, sent: int, code: int) -> None:
-    source = many(plant / "in")
-    with launched(plant, "--workers", "2", out="out.parquet", source=source) as process:
-        parts = plant / "out.parquet.parts"
-        until(lambda: len(manifest(parts)) >= 2, 120, "two files are done")
-        # Ctrl-C goes to every process of the terminal, SIGTERM to the one
-        os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == code, errors
-    assert b"Traceback" not in errors, errors
-    done = len(manifest(parts))
-    # one more may be on disk than is said: the signal came while its line was made safe
-    told = re.search(rb"stopped; (\d+) of 10 done and kept, the same command goes on", errors)
-    assert told, errors
-    assert int(told[1]) in (done - 1, done)
-    until(lambda: processes_of(plant) == [], 10, "nothing is left")
-    assert list((plant / "tmp").glob("**/reprocess-*")) == []
-    again = reprocess(plant, source, "out.parquet")
-    assert f"{FILES - done} computed, {done} were there" in again.stdout
-
-
-def test_a_worker_that_is_killed_costs_no_file(plant: Path) -> None:
-    source = f"file://{many(plant / 'in', FILES, 20.0)}"
-    with launched(plant, "--workers", "2", out="out", source=source) as process:
-        until(lambda: len(manifest(plant / "out")) >= 2, 120, "two files are done")
-        own = [p for p in processes_of(plant) if b"spawn_main" in _command(p)]
-        assert len(own) == 2
-        os.kill(own[0], signal.SIGKILL)
-        out, errors = process.communicate(timeout=150)
-    assert process.returncode == 0, errors
-    assert f"{FILES} computed".encode() in out
-    assert b"Traceback" not in errors, errors
-    assert len({row["source"] for row in rows(plant / "out")}) == FILES
-
-
-def _command(process: int) -> bytes:
-    return Path(f"/proc/{process}/cmdline").read_bytes()
-
-
-def test_on_a_terminal_there_is_one_bar(plant: Path) -> None:
-    source = many(plant / "in", 3, 3.0)
-    (source / "bad.wav").write_bytes(b"RIFF")
-    ours, theirs = pty.openpty()
-    with (
-        os.fdopen(ours, "rb", 0) as terminal,
-        subprocess.Popen(
-            [sys.executable, "-m", "gateway", *words(plant, source, "out", "--workers", "1")],
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            env=environment(TMPDIR=str(plant / "tmp"), TERM="xterm"),
-            stdin=subprocess.DEVNULL,
-        ) as process,
-    ):
-        os.close(theirs)
-        shown = b""
-        with contextlib.suppress(OSError):  # so a terminal says that its last writer has gone
-            while piece := terminal.read(4096):
-                shown += piece
-        process.communicate(timeout=30)
-    assert process.returncode == 1
-    text = shown.decode()
-    assert "3/4 files, 1 faulty" in text or "4/4 files, 1 faulty" in text
-    assert "[####" in text
-    assert "error:\x1b[0m bad.wav: " in text, "the fault by its name, below the bar"
-    assert "0.npz" not in text, "no line a file"
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A folder by HTTP."""
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_urls_of_files_http_and_an_archive(plant: Path) -> None:
-    source = many(plant / "in", 3, 3.0)
-    with zipfile.ZipFile(plant / "all.zip", "w") as archive:
-        for path in source.iterdir():
-            archive.write(path, f"day 1/{path.name}")
-    done = reprocess(plant, f"zip://day 1/0[01].npz::file://{plant}/all.zip", "zip")
-    assert "2 files; 2 computed" in done.stdout
-    with served(plant) as url:
-        done = reprocess(plant, f"{url}/in/", "http")
-        assert "3 files; 3 computed" in done.stdout
-        found = [row for row in rows(plant / "http") if row["source"] != "02.npz"]
-        assert found == rows(plant / "zip")
-        record(source / "01.npz", 9, 3.0)
-        done = reprocess(plant, f"{url}/in/", "http")
-        assert re_computed(done.stderr) == ["01.npz"], "the server says when a file was changed"
-        gone = reprocess(plant, f"{url}/nothing.npz", "none", expect=2)
-        assert "nothing.npz does not exist" in gone.stderr
-    refused = reprocess(plant, f"{url}/in/", "http", expect=2)
-    assert "cannot look into http://127.0.0.1:" in refused.stderr
-    assert list((plant / "tmp").glob("**/reprocess-*")) == [], "no copy is left"
-
-
-@contextlib.contextmanager
-def dask(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (
-        (folder / f"{arguments[0]}.log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *arguments],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment(DASK_TEMPORARY_DIRECTORY=str(folder / "scratch")),
-            cwd=folder,
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def test_the_workers_of_a_scheduler(plant: Path) -> None:
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    refused = reprocess(plant, plant / "edge.npz", "out", "--scheduler", address, expect=1)
-    assert f"the Dask scheduler at {address} does not answer" in refused.stderr
-    source = many(plant / "in")
-    at = ["--host", "127.0.0.1", "--no-dashboard"]
-    with dask("scheduler", *at, "--port", str(port), folder=plant) as scheduler:
-        worker = ["worker", address, *at, "--nthreads", "2", "--no-nanny"]
-        with dask(*worker, folder=plant):
-            done = reprocess(plant, source, "cluster.parquet", "--scheduler", address)
-            assert f"{FILES} files; {FILES} computed" in done.stdout
-            reprocess(plant, source, "own.parquet")
-            cluster, own = (plant / f"{name}.parquet" for name in ("cluster", "own"))
-            assert cluster.read_bytes() == own.read_bytes(), "whoever computes it"
-            more = ("--scheduler", address)
-            with launched(plant, *more, out="lost.parquet", source=source) as process:
-                parts = plant / "lost.parquet.parts"
-                until(lambda: len(manifest(parts)) >= 2, 120, "two files are done")
-                scheduler.kill()
-                _, errors = process.communicate(timeout=90)
-    assert process.returncode == 1, errors
-    assert b"Traceback" not in errors, errors
-    assert f"the Dask scheduler at {address} is gone; what was done is kept".encode() in errors
-    assert len(manifest(parts)) >= 2
 
 
 def test_real_recordings_of_bearings(plant: Path) -> None:
