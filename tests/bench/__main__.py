@@ -12,10 +12,12 @@ from tests.bench import (
     fleet_writer,
     footprint,
     ingest,
+    lag,
     live,
     loads,
     postgres,
     read_path,
+    redis_memory,
     vibration,
 )
 from tests.bench.measure import machine
@@ -32,6 +34,8 @@ TABLES = {
     "alarms": alarms.table,
     "footprint": footprint.table,
     "ingest": ingest.table,
+    "redis_memory": redis_memory.table,
+    "lag": lag.table,
 }
 
 
