@@ -202,6 +202,7 @@ async def _watch(
         if not ready and runtime.first_round_done():
             ready = True
             sdnotify.notify("READY=1")
+            memory.give_back()  # what the start took, and needs no more
         if not runtime.heartbeats.silent():
             sdnotify.notify("WATCHDOG=1")
         else:

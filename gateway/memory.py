@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Numbers of mallopt(3)."""
 
 BATCHES_FROM = 256 * 1024
@@ -24,3 +24,13 @@ def tune(*, has_stream: bool) -> None:
         mallopt(M_MMAP_THRESHOLD, ARRAYS_UP_TO if has_stream else BATCHES_FROM)
         if has_stream:
             mallopt(M_TRIM_THRESHOLD, ARRAYS_UP_TO)
+        else:
+            mallopt(M_ARENA_MAX, 1)  # one for each thread keeps 0.1 MB of free memory in each
+
+
+def give_back() -> None:
+    """Give the free memory below what is in use back to the system, too; under 1 ms, without the
+    interpreter's lock. Nothing with another C library.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

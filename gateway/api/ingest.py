@@ -258,7 +258,9 @@ def _told(taken: Taken) -> Response:
     faults = taken.faults
     lines = f"{faults.count} line{'s' * (faults.count != 1)}"
     first = faults.told[0]
-    error = f"{lines} of {faults.count + taken.rows} refused, the others are on disk"
+    error = f"{lines} of {faults.count + taken.rows} refused"
+    if taken.rows:
+        error += ", the others are on disk"
     words = f"{error}; line {first.line}:{first.col}: {first.what}"
     document = {
         "error": error,

@@ -57,7 +57,7 @@ def features(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="RECORDING", readable=False, help="A file: npz, npy, wav, tdms or csv."
+            metavar="RECORDING", readable=False, help="A file: npz, npy, wav, tdms, parquet or csv."
         ),
     ],
     channel: Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,6 +83,8 @@ class Bearing:
 @cache
 def library() -> dict[str, Bearing]:
     """The bearings that are known by name."""
+    import tomllib  # only what loads a configuration asks
+
     with _FILE.open("rb") as file:
         entries = tomllib.load(file)["bearing"]
     found: dict[str, Bearing] = {}

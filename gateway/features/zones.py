@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +31,8 @@ class Zones:
 @cache
 def tables() -> dict[str, Zones]:
     """The zones that are known by name, ``iso_20816_3_group_2_rigid`` and the like."""
+    import tomllib  # only what loads a configuration asks
+
     with _FILE.open("rb") as file:
         entries = tomllib.load(file)
     return {

@@ -19,6 +19,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.api.client import Client
+from gateway.errors import GatewayError
 from tests.bench.loads import Load, write_config
 from tests.bench.measure import cpu_s, rss_mib, watch
 from tests.sims.influx_peer import VictoriaPeer
@@ -39,6 +41,8 @@ class Footprint(NamedTuple):
     start_cpu_s: float
     """CPU time spent until then."""
     rss_mib: float
+    used_rss_mib: float
+    """After the page, the values, the metrics and a path that there is not were asked for."""
     cpu_percent: float
     written_mb_a_day: float
     """To the disk, from write_bytes of /proc/PID/io (proc(5)), scaled to a day."""
@@ -94,9 +98,20 @@ def measure(name: str, file: Path, folder: Path, starts: int, rest_s: float) -> 
         usage = watch(gateway.pid, rest_s)
         a_day = (_written(gateway.pid) - before) / (time.monotonic() - begun) * 86400
         at_rest = rss_mib(gateway.pid)
+        _use(folder)
+        used = watch(gateway.pid, 5.0).rss_mib
     finally:
         _stop(gateway)
-    return Footprint(name, ready, statistics.median(cpu), at_rest, usage.cpu_percent, a_day / 1e6)
+    start_cpu_s = statistics.median(cpu)
+    return Footprint(name, ready, start_cpu_s, at_rest, used, usage.cpu_percent, a_day / 1e6)
+
+
+def _use(folder: Path) -> None:
+    client = Client(folder / "s")
+    for path in ("/", "/metrics", "/v1/status", "/v1/latest", "/v1/devices"):
+        client.get_text(path)
+    with suppress(GatewayError):
+        client.get_text("/favicon.ico")
 
 
 def with_s7(starts: int = STARTS, rest_s: float = REST_S, sink: str = "influx") -> Footprint:
@@ -147,7 +162,7 @@ CASES: tuple[Callable[[], Footprint], ...] = (
 def table() -> list[str]:
     """The cases as lines of a Markdown table."""
     lines = [
-        "| gateway | start to READY, median of 7 (worst) | CPU until then | RSS at rest "
+        "| gateway | start to READY, median of 7 (worst) | CPU until then | RSS at rest, API used "
         "| CPU of one core | written to disk a day |",
         "|---|---|---|---|---|---|",
     ]
@@ -155,7 +170,7 @@ def table() -> list[str]:
         f = case()
         lines.append(
             f"| {f.name} | {statistics.median(f.ready_s):.2f} s ({max(f.ready_s):.2f} s) "
-            f"| {f.start_cpu_s:.2f} s | {f.rss_mib:.0f} MiB | {f.cpu_percent:.1f} % "
-            f"| {f.written_mb_a_day:,.0f} MB |"
+            f"| {f.start_cpu_s:.2f} s | {f.rss_mib:.1f}, {f.used_rss_mib:.1f} MiB "
+            f"| {f.cpu_percent:.1f} % | {f.written_mb_a_day:,.0f} MB |"
         )
     return lines
