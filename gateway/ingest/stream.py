@@ -15,9 +15,8 @@ GATHER_S: Final = 0.005
 """Rows that come within this are published together: one message a row would cost far more."""
 
 AHEAD: Final = 2000
-AHEAD_BYTES: Final = 262_144
-"""Messages that are read ahead; then nothing is read, and the sender has to wait. Much more would
-be made rows in one go that holds up the threads that poll."""
+AHEAD_BYTES: Final = 1_048_576
+"""Messages that are read ahead; then nothing is read, and the sender has to wait."""
 
 LOOK_S: Final = 0.5
 

@@ -31,6 +31,8 @@ class Repeats:
         self._known: dict[tuple[str, str, str], tuple[float, set[str]]] = {}
         self._seen_s = -math.inf
         self._told_s = -math.inf
+        self._since_s: float | None = None
+        """Since when there are some that follow."""
         self._was_ending = False
 
     def is_new(self, note: Note) -> bool:
@@ -46,6 +48,7 @@ class Repeats:
             details = set()
         self._known[place] = (now, details)
         if detail in details or len(details) >= DETAILS:
+            self._since_s = now if self._since_s is None else self._since_s
             return False
         details.add(detail)
         return True
@@ -61,15 +64,18 @@ class Repeats:
         is_first, self._was_ending = ending and not self._was_ending, ending
         if ending:
             return is_first
+        if self._since_s is None:
+            return False
         now = self._clock()
-        goes_on = growing or now - self._seen_s < CALM_S
-        return now - self._told_s >= (TELL_EVERY_S if goes_on else CALM_S)
+        is_over = not growing and now - self._seen_s >= CALM_S
+        return is_over or now - self._since_s >= TELL_EVERY_S
 
     @property
     def is_calm(self) -> bool:
-        """Whether nothing was told for a while."""
+        """Whether the last were told a while ago."""
         return self._clock() - self._told_s >= CALM_S
 
     def told(self) -> None:
         """Those that follow are told now."""
         self._told_s = self._clock()
+        self._since_s = None

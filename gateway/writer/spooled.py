@@ -210,7 +210,11 @@ class SpooledOutlet(Outlet):
             self.last_words.add(notes, own=True)
             self.last_words.add(told)
         else:
-            self._spool.let_go(unkept, growing=notes, put_off=told)
+            new = [note for note in notes if self._repeats.is_new(note)]
+            growing = [note for note in notes if note not in new]
+            self._spool.let_go(unkept, lost=new, growing=growing, put_off=told)
+            for note in new:
+                self._losing.tell(*note)
         for cause, span, _ in lost:
             self._losing.counted(cause, span)
 
