@@ -59,4 +59,5 @@ def until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "") 
 
 def gateway_configs() -> list[Path]:
     """The shipped configurations of a gateway; those of other commands are not among them."""
-    return sorted(p for p in (ROOT / "configs").glob("*.yaml") if not p.name.startswith("writer"))
+    others = ("writer", "serve")
+    return sorted(p for p in (ROOT / "configs").glob("*.yaml") if not p.name.startswith(others))

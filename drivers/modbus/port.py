@@ -1,24 +1,25 @@
-"""Sockets and serial ports as pymodbus opens them; the only file that imports it.
+"""Sockets and serial ports for pymodbus' clients; the only file that imports it and pyserial.
 
-Its clients hold the port and its framers make the frames. The receiving is ours, because the
-library's waits twice the timeout for a peer that drips, does not compare the byte count, and
-looks for a frame in garbage.
+Its clients hold the port and its framers make the frames. The opening is ours, because the
+library's hides why it failed, and so is the receiving, because the library's waits twice the
+timeout for a peer that drips, does not compare the byte count, and looks for a frame in garbage.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
-import os
 import select
 import socket
+import termios
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
+import serial  # type: ignore[import-untyped]
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.framer import FramerRTU, FramerType
 
@@ -167,26 +168,12 @@ class SerialPort(Port):
     @classmethod
     def open(cls, line: Line, timeout_s: float) -> SerialPort:
         """Open it for ourselves alone; DeviceUnavailable if that is not possible."""
-        name = line.serial or ""
-        client = ModbusSerialClient(
-            name,
-            baudrate=line.baud,
-            bytesize=line.data_bits,
-            parity={"none": "N", "even": "E", "odd": "O"}[line.parity],
-            stopbits=line.stop_bits,
-            timeout=timeout_s,
-            retries=0,
-        )
-        if client.connect():
-            port = cls(client)
-            # 3.5 characters begin a frame; above 19200 baud it is a fixed time
-            port.silence_s = 0.00175 if line.baud > 19200 else 3.5 * 11 / line.baud
-            return port
-        if not Path(name).exists():
-            raise DeviceUnavailable("no_port", f"{name}: there is no such device file")
-        if not os.access(name, os.R_OK | os.W_OK):
-            raise DeviceUnavailable("no_permission", f"{name}: is the user in its group?")
-        raise DeviceUnavailable("port_busy", f"{name}: does another program use it?")
+        client = ModbusSerialClient(line.serial or "", baudrate=line.baud, retries=0)
+        client.socket = _serial(line, timeout_s)
+        port = cls(client)
+        # 3.5 characters begin a frame; above 19200 baud it is a fixed time
+        port.silence_s = 0.00175 if line.baud > 19200 else 3.5 * 11 / line.baud
+        return port
 
     def send(self, frame: bytes, deadline: float) -> None:
         """See `Port.send`."""
@@ -228,6 +215,68 @@ class SerialPort(Port):
         # the lock: while it closes, the descriptor to write to may already be another file's
         with self._closing, contextlib.suppress(Exception):
             self._socket.cancel_read()
+
+
+def _serial(line: Line, timeout_s: float) -> Any:
+    """The open port of pyserial, locked, with all settings of the line taken."""
+    name = line.serial or ""
+    try:
+        made = serial.Serial(
+            name,
+            baudrate=line.baud,
+            bytesize=line.data_bits,
+            parity=_PARITY[line.parity],
+            stopbits=line.stop_bits,
+            timeout=timeout_s,
+            write_timeout=timeout_s,
+            exclusive=True,
+        )
+    except Exception as error:  # pyserial lets termios.error and ValueError through, too
+        raise _unavailable(name, error, line) from error
+    try:
+        given = termios.tcgetattr(made.fileno())[2]
+    except termios.error as error:  # pulled out meanwhile
+        made.close()
+        raise _unavailable(name, error, line) from error
+    # a kernel's driver drops what it does not know, and may report success
+    parity = "none" if not given & termios.PARENB else "odd" if given & termios.PARODD else "even"
+    stop_bits = 2 if given & termios.CSTOPB else 1
+    dropped = [f"parity {line.parity}"] * (parity != line.parity)
+    dropped += [f"{line.stop_bits} stop bits"] * (stop_bits != line.stop_bits)
+    if dropped:
+        made.close()
+        raise DeviceUnavailable("port_settings", f"{name} does not take {' and '.join(dropped)}")
+    return made
+
+
+_PARITY: Final = {"none": "N", "even": "E", "odd": "O"}
+_BY_ERRNO: Final = {
+    errno.ENOENT: ("no_port", "there is no such device file"),
+    errno.EACCES: ("no_permission", "is the user in its group?"),
+    errno.EPERM: ("no_permission", "is the user in its group?"),
+    errno.EBUSY: ("port_busy", "does another program use it?"),
+    errno.EWOULDBLOCK: ("port_busy", "does another program use it?"),
+    errno.ENOTTY: ("no_port", "it is no serial port"),
+    errno.EISDIR: ("no_port", "it is no serial port"),
+    errno.EIO: ("no_port", "there is no port behind the device file"),
+    errno.ENODEV: ("no_port", "there is no port behind the device file"),
+    errno.ENXIO: ("no_port", "there is no port behind the device file"),
+}
+
+
+def _unavailable(name: str, error: BaseException, line: Line) -> DeviceUnavailable:
+    """Why a port could not be opened. pyserial keeps the number of some errors in their cause."""
+    code: Any = None
+    for each in (error, error.__context__):
+        if code is None and isinstance(each, OSError):
+            code = each.errno
+        elif code is None and isinstance(each, termios.error) and each.args:
+            code = each.args[0]
+    if code in _BY_ERRNO:
+        reason, words = _BY_ERRNO[code]
+        return DeviceUnavailable(reason, f"{name}: {words}")
+    settings = f"{line.baud} baud, parity {line.parity}, {line.stop_bits} stop bits"
+    return DeviceUnavailable("port_settings", f"{name} does not take {settings}: {error}")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support import ROOT
+from tests.support import ROOT, need_program
 from tests.system.cli_kit import environment
 
 FENCE = re.compile(
@@ -71,6 +71,20 @@ def commands(page: str, note: str = "") -> list[str]:
     return [c for b in blocks(ROOT / page) if b.note == note for c in b.commands]
 
 
+INDENTED = re.compile(
+    r"^    ((?:(?:make|gateway(?= [a-z])|\.venv|cp|mkdir|pip|pip3|python3?|promtool|curl|apt"
+    r"|apt-get|systemctl|uv|scripts|UPDATE|[A-Z_]+=)\b\S*|\S+ \| gateway) ?.*)$",
+    re.MULTILINE,
+)
+"""A command in an indented block, with the comment behind it."""
+
+
+def indented(page: str) -> list[str]:
+    """The commands of a page's indented blocks, in order; not those of lists and fences."""
+    text = (ROOT / page).read_text("utf-8")
+    return INDENTED.findall(FENCE.sub("", text))
+
+
 def written(page: str) -> Iterator[tuple[str, str, str]]:
     """(words before it, kind, text) of each block that is a file, in order."""
     text = (ROOT / page).read_text("utf-8")
@@ -90,6 +104,31 @@ def clone(folder: Path, **environment_of_commands: str) -> None:
         file = bin_folder / name
         file.write_text(f'#!/bin/sh\n{more}exec "{sys.executable}" {words} "$@"\n')
         file.chmod(0o755)
+
+
+def fresh_checkout(folder: Path) -> Path:
+    """The files of a clone that `make` needs for `run` and `docs`, as they are in this tree.
+
+    Its environment is this one, set up already: nothing is fetched.
+    """
+    need_program("make", "make")
+    what = ["Makefile", "configs", "docs", "package", "mkdocs.yml", "*.md"]
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *what],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in (name for name in listed.split("\0") if name and (ROOT / name).exists()):
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    for name in ("requirements.lock", "pyproject.toml"):
+        (folder / name).touch()
+    clone(folder)
+    (folder / ".venv/.ready").touch()
+    return folder
 
 
 def typed(

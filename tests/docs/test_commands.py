@@ -1,8 +1,8 @@
-"""Every command in the documents is executed: here, or by the test that the document names."""
+"""Commands of the documents, typed as they stand, of pages that need a checkout or the demo."""
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,88 +12,11 @@ from typing import Any
 import pytest
 
 from gateway.api.client import Client
-from tests.docs.kit import blocks, clone, commands, name_of, pages, typed
+from tests.docs.kit import clone, commands, typed
 from tests.support import ROOT, free_port, need_program, until
 from tests.system.cli_kit import environment, said, started
 
-PAGES_RUN_BY = {
-    "README.md": "tests/system/test_readme.py",
-    "docs/access.md": "tests/docs/test_commands.py",
-    "docs/add-a-driver.md": "tests/docs/test_add_a_driver.py",
-    "docs/alarms.md": "tests/docs/test_commands.py",
-    "docs/first-machine.md": "tests/system/test_first_machine.py",
-    "docs/import.md": "tests/unit/test_import_command.py",
-    "docs/losses.md": "tests/docs/test_commands.py",
-    "docs/troubleshooting.md": "tests/system/test_first_machine.py",
-    "docs/vibration.md": "tests/docs/test_commands.py",
-    "gateway/sinks/historian/README.md": "tests/sinks/test_historian_readme.py",
-}
-"""Pages whose blocks are run by one test; others name it before each block."""
-
-INDENTED = {
-    "README.md": (),
-    "CONTRIBUTING.md": (),
-    "docs/index.md": (),
-    "docs/fleet.md": (
-        "tests/sinks/test_postgres_schema.py",
-        "tests/fleet/test_letters.py",
-        "tests/fleet/rig.py",
-    ),
-    "docs/ingest.md": ("tests/system/test_ingest.py",),
-    "docs/reliability.md": ("tests/faults/test_report.py",),
-    "gateway/sinks/postgres/README.md": (
-        "tests/sinks/test_postgres_schema.py",
-        "tests/system/test_losses.py",
-    ),
-}
-"""Pages with indented commands: targets of make, or `gateway` as these tests call it."""
-
-SHELL = {"console", "sh", "bash", "shell", "shell-session"}
-PROGRAMS = (
-    r"(?:make|gateway(?= [a-z])|\.venv|cp|mkdir|pip|pip3|python3?|promtool|curl|apt|apt-get"
-    r"|systemctl)"
-)
-
-
-@pytest.mark.parametrize("page", pages(), ids=name_of)
-def test_each_command_has_a_test_that_runs_it(page: Path) -> None:
-    name = name_of(page)
-    for block in blocks(page):
-        if block.kind not in SHELL:
-            assert not re.search(r"^\$ ", block.text, re.MULTILINE), f"{block.place}: ```console"
-            continue
-        if block.note.startswith("not run: "):
-            continue
-        runner = block.note.removeprefix("run by ") if block.note else PAGES_RUN_BY.get(name, "")
-        assert runner, f"{block.place}: who runs it? <!-- run by tests/...::test_... -->"
-        file, _, function = runner.partition("::")
-        text = (ROOT / file).read_text("utf-8")
-        assert not function or f"def {function}(" in text, f"{block.place}: {runner} is not there"
-        assert block.commands or block.kind == "sh", f"{block.place}: no `$ ` in it"
-        if not block.note:
-            assert page.parent.name in text or page.name in text, f"{file} does not read {name}"
-
-
-@pytest.mark.parametrize("page", pages(), ids=name_of)
-def test_no_command_hides_in_an_indented_block(page: Path) -> None:
-    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    found = re.findall(rf"^    {PROGRAMS} .*$", text, re.MULTILINE)
-    if name_of(page) not in INDENTED:
-        assert found == [], "write ```console, with `$ ` before each command"
-        return
-    runners = "".join((ROOT / file).read_text("utf-8") for file in INDENTED[name_of(page)])
-    called = {line.split()[1] for line in found if line.split()[0] == "gateway"}
-    assert [name for name in called if f'"{name}"' not in runners] == []
-    if not runners:
-        assert [line for line in found if not line.strip().startswith("make ")] == []
-
-
-@pytest.mark.parametrize("page", pages(), ids=name_of)
-def test_every_target_of_make_that_is_named_is_there(page: Path) -> None:
-    text = page.read_text("utf-8")
-    named = set(re.findall(r"(?:^ *(?:\$ )?|`)make ([a-z]+)", text, re.MULTILINE))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert named <= targets
+HERE = "run by tests/docs/test_commands.py::"
 
 
 @pytest.fixture
@@ -134,7 +57,7 @@ def _changed(file: Path, *changes: tuple[str, str]) -> None:
 
 @pytest.mark.timeout(300)
 def test_alarms_losses_and_access(demo: Path) -> None:
-    """docs/alarms.md, docs/losses.md and docs/access.md, each from its first to its last line."""
+    """docs/alarms.md, losses.md, access.md, troubleshooting.md, from the first to the last line."""
     need_program("curl", "curl")
     client = Client(demo / "var/gateway.sock")
 
@@ -144,14 +67,22 @@ def test_alarms_losses_and_access(demo: Path) -> None:
     until(lambda: "press_1/oil.high" in str(get("/v1/alarms")), 20, "the alarm of the page")
     captures = until(lambda: get("/v1/alarms/captures")["captures"], 40, "a capture")
     shown = {}
-    for page in ("alarms", "losses", "access"):
-        run = commands(f"docs/{page}.md")
-        assert len(run) > 3
+    pages = {page: commands(f"docs/{page}.md") for page in ("alarms", "losses", "access")}
+    assert all(len(run) > 3 for run in pages.values())
+    pages["troubleshooting"] = commands("docs/troubleshooting.md")
+    pages["dashboards"] = commands("docs/dashboards.md", HERE + "test_alarms_losses_and_access")
+    degraded = {" doctor ": {0, 1}, " status ": {0, 1}, " top ": {0, 1}}
+    for run in pages.values():
+        assert len(run) > 1
         for command in run:
             command = command.replace("/run/gateway.sock", "var/gateway.sock")
-            shown[command] = typed(command.replace(" NAME ", f" {captures[0]['name']} "), demo, {})
+            shown[command] = typed(
+                command.replace(" NAME ", f" {captures[0]['name']} "), demo, degraded
+            )
     assert "press_1/oil.high" in _of(shown, "alarms list")
     assert "outer_race" in _of(shown, "alarms test gateway.yaml --recording")
+    assert "press_1" in _of(shown, "top --once  ")
+    assert json.loads(next(v for k, v in shown.items() if "top --once --json" in k).stdout)
     assert "egw_" in _of(shown, "token add gateway.yaml bob")
     assert "SINK" in _of(shown, "losses --config") or "nothing" in _of(shown, "losses --config")
 
@@ -159,6 +90,13 @@ def test_alarms_losses_and_access(demo: Path) -> None:
 def _of(shown: dict[str, subprocess.CompletedProcess[str]], part: str) -> str:
     done = next(done for command, done in shown.items() if part in command)
     return done.stdout + done.stderr
+
+
+def test_promtool() -> None:
+    """docs/dashboards.md, in the checkout."""
+    need_program("promtool", "prometheus")
+    for command in commands("docs/dashboards.md", HERE + "test_promtool"):
+        assert "SUCCESS" in typed(command, ROOT, {}).stdout
 
 
 @pytest.mark.timeout(300)

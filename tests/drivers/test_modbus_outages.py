@@ -36,6 +36,8 @@ def test_an_unreachable_host_is_given_up_within_the_time_out() -> None:
         ({"host": "127.0.0.1", "port": 0}, "refused"),
         ({"host": "no-such-host.invalid"}, "unknown_host"),
         ({"serial": "/dev/no-such-port"}, "no_port"),
+        ({"serial": "/dev/null"}, "no_port"),
+        ({"serial": "/tmp"}, "no_port"),
     ],
 )
 def test_why_a_connection_failed_is_told(config: dict[str, object], reason: str) -> None:
@@ -58,6 +60,26 @@ def test_a_serial_port_that_another_program_holds_is_reported_as_busy() -> None:
         assert values(first) == GOOD
         first.close()
         second.close()
+
+
+@pytest.mark.parametrize("parity", ["even", "odd"])
+def test_a_port_that_does_not_take_the_parity_is_not_reported_as_busy(parity: str) -> None:
+    """A pseudo-terminal has none: the kernel drops it, and at the first time says nothing."""
+    adapter, line = os.openpty()
+    tty.setraw(line)
+    try:
+        for _ in range(3):
+            driver = make(PAIR, serial=os.ttyname(line), parity=parity)
+            with pytest.raises(DeviceUnavailable, match=f"does not take .*parity {parity}") as told:
+                driver.connect()
+            assert told.value.reason == "port_settings"
+            driver.close()
+        driver = make(PAIR, serial=os.ttyname(line), parity="none", stop_bits=2)
+        driver.connect()  # and nothing was left open that would keep it
+        driver.close()
+    finally:
+        os.close(line)
+        os.close(adapter)
 
 
 def test_a_serial_adapter_that_is_pulled_out_makes_the_device_unavailable() -> None:

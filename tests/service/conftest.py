@@ -16,7 +16,10 @@ CONFIG = "/etc/edge-gateway/gateway.yaml"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A machine that sees the packages under /media."""
+    """A machine that sees the packages under /media.
+
+    The limits of tests do not count this (``func_only``): the packages may have to be built.
+    """
     booted = Machine(tree(), tmp_path, packages.deb(), packages.wheelhouse())
     try:
         yield booted
@@ -29,14 +32,19 @@ def install(machine: Machine, package: str = "edge-gateway_*.deb") -> None:
     machine.run("sh", "-c", f"dpkg -i /media/deb/{package}", timeout_s=120)
 
 
+def write_config(machine: Machine, path: str, text: str) -> None:
+    """Write a file as the package's own are: root's, readable for the service's group alone."""
+    machine.write(path, text, "640")
+    machine.run("chgrp", "edge-gateway", path)
+
+
 def start_demo(machine: Machine, *changes: tuple[str, str]) -> None:
     """Let the service run the demo, with these texts replaced by others, until it is ready."""
     text = machine.out("cat", DEMO) + "\n"
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new)
-    machine.write(CONFIG, text, "640")
-    machine.run("chgrp", "edge-gateway", CONFIG)
+    write_config(machine, CONFIG, text)
     started = machine.run(
         "systemctl", "enable", "--now", "edge-gateway.service", check=False, timeout_s=90
     )

@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 UNIT = "edge-gateway.service"
 FOLDER = "/root/packages"
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.xdist_group("service")]
 
 
 def parts(page: str, test: str) -> list[list[str]]:

@@ -7,8 +7,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.service import packages
 from tests.support import ROOT, missing
+
+# the wheels may have to be built
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("service")]
 
 
 def test_the_bill_of_materials_lists_every_wheel(tmp_path: Path) -> None:

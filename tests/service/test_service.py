@@ -6,11 +6,13 @@ import json
 
 import pytest
 
-from tests.service.conftest import CONFIG, DEMO, install, start_demo
+from tests.docs.kit import commands
+from tests.service.conftest import CONFIG, DEMO, install, start_demo, write_config
 from tests.service.container import Machine
 
 UNIT = "edge-gateway.service"
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("service")]
+TEST = "tests/service/test_service.py"
+pytestmark = [pytest.mark.timeout(300, func_only=True), pytest.mark.xdist_group("service")]
 
 
 def test_life_of_the_service(machine: Machine) -> None:
@@ -55,9 +57,9 @@ def test_exposure(machine: Machine) -> None:
     verify = machine.run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", UNIT,
                          "edge-gateway@hall.service", check=False)  # fmt: skip
     assert verify.returncode == 0, verify.stderr
-    assert _exposure(machine) <= 1.2
+    assert exposure(machine) <= 1.2
     _drop_in(machine, "serial")
-    assert _exposure(machine) <= 1.6
+    assert exposure(machine) <= 1.6
 
 
 def _drop_in(machine: Machine, name: str) -> None:
@@ -67,8 +69,9 @@ def _drop_in(machine: Machine, name: str) -> None:
     machine.run("systemctl", "daemon-reload")
 
 
-def _exposure(machine: Machine) -> float:
-    text = machine.run("systemd-analyze", "security", "--no-pager", UNIT, check=False).stdout
+def exposure(machine: Machine, unit: str = UNIT) -> float:
+    """What systemd-analyze says of it; 10 is worst."""
+    text = machine.run("systemd-analyze", "security", "--no-pager", unit, check=False).stdout
     line = next(x for x in text.splitlines() if "Overall exposure" in x)
     return float(line.partition(":")[2].split()[0])
 
@@ -79,7 +82,7 @@ def test_a_configuration_with_a_fault(machine: Machine) -> None:
     start_demo(machine)
     pid = machine.main_pid(UNIT)
     good = machine.out("cat", CONFIG)
-    _write_config(machine, good.replace("latency_s", "latencyy_s"))
+    write_config(machine, CONFIG, good.replace("latency_s", "latencyy_s"))
     assert machine.run("systemctl", "reload", UNIT, check=False).returncode != 0
     assert "did you mean 'latency_s'" in machine.said(UNIT)
     assert machine.active(UNIT)
@@ -92,10 +95,10 @@ def test_a_configuration_with_a_fault(machine: Machine) -> None:
     assert machine.show(UNIT, "ExecMainStatus") == "78"
     assert machine.show(UNIT, "NRestarts") == "0", "starting again would not mend it"
 
-    _write_config(machine, good)
+    write_config(machine, CONFIG, good)
     machine.run("systemctl", "start", UNIT)
     pid = machine.main_pid(UNIT)
-    _write_config(machine, good.replace("latency_s: 0.004", "latency_s: 0.005"))
+    write_config(machine, CONFIG, good.replace("latency_s: 0.004", "latency_s: 0.005"))
     machine.run("systemctl", "reload", UNIT)
     assert machine.main_pid(UNIT) == pid
     assert machine.active(UNIT)
@@ -158,7 +161,8 @@ def test_two_gateways_on_one_machine(machine: Machine) -> None:
         text = text.replace("/var/lib/edge-gateway", f"/var/lib/edge-gateway-{name}")
         text = text.replace("/run/gateway.sock", f"/run/gateway-{name}.sock")
         machine.write(f"/etc/edge-gateway/{name}.yaml", text, "644")
-        machine.run("systemctl", "enable", "--now", f"edge-gateway@{name}.service", timeout_s=90)
+        (command,) = commands("docs/install.md", f"run by {TEST}::test_two_gateways_on_one_machine")
+        machine.run(*command.replace("yard", name).split(), timeout_s=90)
     for name in ("hall", "yard"):
         assert machine.status(f"/run/gateway-{name}.sock")["gateway"]["name"] == name
         assert machine.out("ls", f"/var/lib/edge-gateway-{name}")
@@ -197,11 +201,6 @@ def test_wheels_without_a_network(machine: Machine) -> None:
     """The folder of wheels installs where nothing can be reached."""
     machine.run("sh", "-c", "/media/wheelhouse/install /opt/gw", timeout_s=240)
     assert machine.out("/opt/gw/bin/gateway", "--version").startswith("gateway ")
-
-
-def _write_config(machine: Machine, text: str) -> None:
-    machine.write(CONFIG, text, "640")
-    machine.run("chgrp", "edge-gateway", CONFIG)
 
 
 def _install_driver(machine: Machine) -> None:

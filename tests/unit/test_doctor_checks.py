@@ -97,6 +97,10 @@ def test_rights_are_those_of_the_gateways_user(tmp_path: Path) -> None:
     assert files.state_folder(tmp_path / "new", me).state == "OK"
     (tmp_path / "a_file").touch()
     assert files.state_folder(tmp_path / "a_file", me).state == "FAIL"
+    service = files.User(files.SERVICE_USER, OTHER.uid, OTHER.groups)
+    new = files.state_folder(Path("/var/lib/edge-gateway-that-never-ran"), service)
+    assert (new.state, "by systemd at the first start" in new.found) == ("OK", True)
+    assert files.state_folder(Path("/var/lib/another"), service).state == "FAIL"
 
 
 def test_a_running_gateway_is_judged_by_its_own_user() -> None:
