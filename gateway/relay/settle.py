@@ -19,23 +19,43 @@ log = logging.getLogger(__name__)
 MAX_WORDS: Final = 500
 
 SCRIPT: Final = """
-local before, at = redis.call('XLEN', KEYS[1]), 4
-for _ = 1, tonumber(ARGV[3]) do
+local before, at, added = redis.call('XLEN', KEYS[1]), 4, 0
+local letters = {}
+for i = 1, tonumber(ARGV[3]) do
   local size, fields = tonumber(ARGV[at]), {}
-  for i = 1, size do fields[i] = ARGV[at + i] end
-  redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], '*', unpack(fields))
+  for k = 1, size do fields[k] = ARGV[at + k] end
+  letters[i] = fields
   at = at + size + 1
 end
-local dropped = before + tonumber(ARGV[3]) - redis.call('XLEN', KEYS[1])
+local wanted, from = #KEYS == 1, at
+for k = 2, #KEYS do
+  local size = tonumber(ARGV[from])
+  for i = 1, wanted and 0 or size do
+    local id = ARGV[from + i]
+    local found = redis.pcall('XPENDING', KEYS[k], ARGV[1], id, id, 1)
+    wanted = found.err ~= nil or #found > 0
+    if wanted then break end
+  end
+  from = from + size + 1
+end
+for i = 1, wanted and #letters or 0 do
+  redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], '*', unpack(letters[i]))
+  added = added + 1
+end
+local dropped = before + added - redis.call('XLEN', KEYS[1])
 for k = 2, #KEYS do
   local size, ids = tonumber(ARGV[at]), {}
   for i = 1, size do ids[i] = ARGV[at + i] end
   redis.call('XACK', KEYS[k], ARGV[1], unpack(ids))
   at = at + size + 1
 end
-return dropped
+return {added, dropped}
 """
-"""As MULTI, but where the letters cannot be added nothing is acknowledged either."""
+"""As MULTI, but where the letters cannot be added nothing is acknowledged either.
+
+Where none of the entries is pending any more, another worker took them over while this one stood
+still, and has kept its own letters of them.
+"""
 
 MOST: Final = 500
 """Letters or ids in one step: Lua's `unpack` has a bound."""
@@ -120,8 +140,10 @@ class Settler:
         for stream, ids in _by_stream(entries):
             keys.append(stream)
             words += [len(ids), *ids]
-        dropped = int(self._client.call("EVAL", SCRIPT, len(keys), *keys, *words))
-        self.letters_kept += len(letters)
+        added, dropped = map(int, self._client.call("EVAL", SCRIPT, len(keys), *keys, *words))
+        self.letters_kept += added
+        if added < len(letters):
+            log.info("another worker has settled these entries", extra={"letters": len(letters)})
         if dropped > 0:
             self.letters_dropped += dropped
             log.error("dead letters were dropped: too many", extra={"dropped": dropped})

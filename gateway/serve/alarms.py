@@ -11,9 +11,16 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.alarms.model import ORDER, Severity, State, Transition, unknown_alarm
+from gateway.alarms.model import (
+    ORDER,
+    Severity,
+    State,
+    Transition,
+    UnknownAlarm,
+    unknown_alarm,
+)
 from gateway.errors import GatewayError, SinkUnavailable
-from gateway.serve.names import fleet_name, own_name
+from gateway.serve.names import ask_the, fleet_name, own_name
 from gateway.serve.operating import Operating
 from gateway.serve.polling import Polling
 from gateway.serve.settings import ServeFile
@@ -79,8 +86,8 @@ class FleetAlarms(Polling):
         return sorted(alarms, key=lambda a: (-_severity(a), a.get("since_ns") or 0))
 
     def rules(self) -> list[dict[str, Any]]:
-        """None: only a gateway itself knows its rules."""
-        return []
+        """UnknownAlarm: only a gateway itself knows its rules."""
+        raise self._elsewhere("alarm rules")
 
     def history(
         self, from_ns: int, to_ns: int, most: int, alarm: str | None = None
@@ -95,13 +102,14 @@ class FleetAlarms(Polling):
             for e in entries
             if from_ns <= e.document["time_ns"] <= to_ns and alarm in (None, e.document["id"])
         ]
-        if len(found) >= most or self._reader is None:
+        known = None if alarm is None else own_name(alarm, self._known())
+        is_strange = alarm is not None and known is None
+        if is_strange and not found:
+            raise unknown_alarm(str(alarm), [str(a["id"]) for a in self.active()])
+        if len(found) >= most or self._reader is None or is_strange:
             return found[:most]
         where: dict[str, str] = {}
-        if alarm is not None:
-            known = own_name(alarm, self._known())
-            if known is None:
-                return found
+        if known is not None:
             device, _, name = known[1].partition("/")
             where = {"gateway": known[0], "device": device, "alarm": name}
         try:
@@ -132,12 +140,15 @@ class FleetAlarms(Polling):
         return self._act("unshelve", alarm, {"who": who, "why": why})
 
     def captures(self) -> list[dict[str, Any]]:
-        """None: they are files of the gateways."""
-        return []
+        """UnknownAlarm: they are files of the gateways."""
+        raise self._elsewhere("stored windows")
 
     def capture(self, name: str) -> bytes:
-        """There is none."""
-        raise unknown_alarm(name, ())
+        """UnknownAlarm: they are files of the gateways."""
+        raise self._elsewhere("stored windows")
+
+    def _elsewhere(self, what: str) -> UnknownAlarm:
+        return UnknownAlarm(f"no {what} here; {ask_the(self._known())}")
 
     def listen(self, listener: Callable[[Transition], None]) -> Callable[[], None]:
         """Be told of every transition; returns what ends it."""

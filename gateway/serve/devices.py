@@ -10,7 +10,7 @@ from typing import Any
 from gateway.driver import DeviceConfig, DeviceMap, Driver
 from gateway.errors import GatewayError
 from gateway.model import Group, Table
-from gateway.serve.names import fleet_name
+from gateway.serve.names import ask_the, fleet_name
 
 
 class RemoteDevice(Driver):
@@ -38,7 +38,7 @@ class RemoteDevice(Driver):
 
 def elsewhere(gateway: str) -> GatewayError:
     """What only the gateway of a device can do."""
-    return GatewayError(f"this node shows many gateways and reads no machine: ask {gateway}")
+    return GatewayError(f"no machine is read here; {ask_the([gateway])}")
 
 
 def fleet_table(table: Table, gateway: str) -> Table:

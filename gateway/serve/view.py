@@ -24,7 +24,7 @@ from gateway.serve import status as fleet
 from gateway.serve.alarms import FleetAlarms
 from gateway.serve.devices import RemoteDevice, elsewhere
 from gateway.serve.feed import Feed
-from gateway.serve.names import fleet_name
+from gateway.serve.names import ask_the, fleet_name
 from gateway.serve.operating import Operating
 from gateway.serve.settings import ServeFile
 from gateway.sinks.postgres.query import Reader
@@ -276,8 +276,8 @@ class FleetView:
         raise self._elsewhere(device)
 
     def letter_boxes(self) -> Mapping[str, LetterBox]:
-        """None here: a gateway's sinks have theirs, and `gateway writer` its own."""
-        return {}
+        """GatewayError: a gateway's sinks have theirs, and `gateway writer` its own."""
+        raise GatewayError(f"no dead letters here; {ask_the(self.feed.gateways)}")
 
     def copy_history(self, path: Path) -> bool:
         """There is no file."""

@@ -63,6 +63,16 @@ class Process:
         self._process = None
         self.cuts_ns.append(time.time_ns())
 
+    def freeze(self) -> None:
+        """SIGSTOP: none of its threads does anything."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on as if nothing had been."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self, within_s: float = 30.0) -> None:
         """SIGTERM: it must end by itself, with code 0, and never have logged a traceback."""
         assert self._process is not None

@@ -43,6 +43,30 @@ def test_the_same_entry_twice_is_stored_once(client: redis.Redis, plant: Plant, 
     assert plant.one("SELECT count(*) FROM sample") == 50
 
 
+def test_an_entry_that_was_not_acknowledged_in_time_is_in_a_historian_once(
+    client: redis.Redis, peer: RedisPeer, tmp_path: Path
+) -> None:
+    """Stored, and then killed before Redis heard of it."""
+    file = kit.write_file(tmp_path, peer.port, "{type: sqlite, store_every_s: 0}")
+    kit.add(client, kit.rows(kit.table(), 0, 50))
+    with kit.running(file, "w1") as worker:
+        kit.settled(worker, 50)
+    client.xgroup_setid("readings:hall-1", "store", "0")
+    client.xreadgroup("store", "dead-one", {"readings:hall-1": ">"}, count=1)
+    assert kit.pending(client, "readings:hall-1") == 1
+    with kit.running(file, "w2") as worker:
+        status = kit.settled(worker, 50)
+        assert status["redis"]["entries_claimed"] == 1
+        assert status["sink"]["facts"]["rows_known_already"] == 50
+        kit.add(client, kit.rows(kit.table(), 50, 10))
+        kit.settled(worker, 60)
+    store = sqlite3.connect(next((tmp_path / "wstate").glob("*.db")))
+    try:
+        assert store.execute("SELECT count(*) FROM history").fetchone() == (60,)
+    finally:
+        store.close()
+
+
 def test_poison_becomes_a_dead_letter_and_the_rest_is_stored(
     client: redis.Redis, plant: Plant, file: Path
 ) -> None:

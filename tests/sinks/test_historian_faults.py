@@ -255,7 +255,7 @@ def test_a_file_that_another_program_holds_is_waited_for(tmp_path: Path) -> None
     with pytest.raises(SinkUnavailable, match="locked"):
         second.store(ramp(table(1), 1))
     first.close()
-    second.store(ramp(table(1), 1))
+    second.store(ramp(table(1), 1, START_NS + 1))
     second.close()
     assert sql_count(tmp_path) == 2
 

@@ -86,10 +86,10 @@ def test_a_clock_that_jumps_ahead_deletes_nothing_also_after_a_restart(
     sink.store(ramp(shape, 1, clock.now_ns))
     sink.close()
     sink = historian(tmp_path, clock, retention_days=30)
-    sink.store(ramp(shape, 1, clock.now_ns))
+    sink.store(ramp(shape, 1, clock.now_ns + 1))
     assert sink.status()["raw_values"] == 502 * 4
     clock.jump(-40 * DAY_NS)
-    sink.store(ramp(shape, 1, clock.now_ns))
+    sink.store(ramp(shape, 1, clock.now_ns + 1))
     sink.close()
     assert sql(tmp_path, "SELECT count(*) FROM row_time") == [(503,)]
     assert "+40.0 days off" in caplog.text
@@ -107,7 +107,7 @@ def test_after_weeks_off_age_counts_again_after_a_day_of_running(
     kept = []
     for _ in range(4):  # a restart every eight hours
         sink = historian(tmp_path, clock, retention_days=30)
-        sink.store(ramp(shape, 1, clock.now_ns))
+        sink.store(ramp(shape, 1, clock.now_ns + 1))
         clock.now_ns += DAY_NS // 3
         sink.store(ramp(shape, 1, clock.now_ns))
         kept.append(sink.status()["raw_values"] // 4)

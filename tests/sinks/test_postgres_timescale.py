@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
 
+from gateway.model import Column, Row, Selected, Table, make_parts
 from gateway.sinks.postgres import PostgresConfig, migrate
+from gateway.sinks.postgres.client import Connection, connect
+from gateway.sinks.postgres.registry import Registry
 from gateway.sinks.postgres.schema import REVISION
+from gateway.sinks.postgres.store import Store
+from gateway.sinks.postgres.upkeep import Upkeep
+from gateway.wire import decode_columns, encode_batch
 from tests.sinks.postgreskit import DAY_NS
 from tests.support import ROOT, free_port, missing, need_program, until
 
 MODULES = ROOT / ".cache" / "timescale"
 SERVE = ROOT / "tests" / "sims" / "timescale" / "serve.mjs"
+FILE = "/tmp/copied"
 JOBS = "SELECT proc_name, config FROM timescaledb_information.jobs WHERE hypertable_name = 'sample'"
 SOME = (
     "INSERT INTO sample (series_id, time_ns, f8)"
@@ -119,3 +129,58 @@ def test_old_chunks_go_and_compressed_ones_take_no_value_twice(made: PostgresCon
 def test_the_views_work_there_too(made: PostgresConfig) -> None:
     for view in ("history", "latest", "latest_features", "active_alarms", "device_status"):
         assert ask(made, f"SELECT * FROM {view}") == []
+
+
+class ByFile:
+    """A connection whose COPY reads a file of the server: this build ends at any COPY by wire.
+
+    The bytes, the columns and the target are the sink's.
+    """
+
+    def __init__(self, db: psycopg.Connection[Any]) -> None:
+        self._db = db
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def cursor(self) -> ByFile:
+        return self
+
+    @contextmanager
+    def copy(self, text: str) -> Iterator[io.BytesIO]:
+        assert text.count("FROM STDIN") == 1
+        data = io.BytesIO()
+        yield data
+        made = self._db.execute("SELECT lo_from_bytea(0, %s)", (data.getvalue(),)).fetchone()
+        assert made is not None
+        self._db.execute("SELECT lo_export(%s, %s), lo_unlink(%s)", (made[0], FILE, made[0]))
+        self._db.execute(text.replace("FROM STDIN", f"FROM '{FILE}'"))
+
+
+def test_the_copy_of_the_sink_goes_into_a_hypertable_and_stores_a_row_once(
+    made: PostgresConfig,
+) -> None:
+    columns = [Column("force", "f4", "kN"), Column("count", "i8"), Column("on", "b1"),
+               Column("big", "u8"), Column("mode", "str")]  # fmt: skip
+    table = Table("press", "press_1", columns, (("gateway", "hall-3"), ("device", "press_1")))
+    now_ns = time.time_ns()
+    rows = [
+        Selected(Row(table, now_ns - day * DAY_NS, make_parts(table, (1 / 8, day, True, day, "a"))))
+        for day in range(40)
+    ]
+    registry, upkeep = Registry(), Upkeep("plant", 0)
+    store = Store(registry, upkeep)
+    with connect(made, "edge-gateway test") as real:
+        db = cast("Connection", ByFile(real))
+        registry.begin(db)
+        upkeep.begin(db)
+        for first, last, known in ((0, 30, 0), (0, 30, 150), (20, 40, 200)):
+            tables = list(decode_columns(encode_batch(rows[first:last])))
+            registry.learn(db, (given.table for given in tables))
+            store.store(db, tables)
+            assert store.values_known == known
+    count = "SELECT count(*), count(DISTINCT time_ns), count(f8), count(str) FROM sample"
+    assert ask(made, count) == [(200, 40, 40, 40)]
+    (chunks,) = ask(made, "SELECT count(*) FROM show_chunks('sample')")[0]
+    assert chunks > 5
+    assert ask(made, "SELECT DISTINCT number FROM history WHERE tag = 'force'") == [(0.125,)]

@@ -289,6 +289,7 @@ class HistorianSink(DurableSink):
             "raw_from_ns": span[0],
             "raw_to_ns": span[1],
             "bytes_per_value": round(raw_bytes / state.samples, 1) if measurable else None,
+            "rows_known_already": self._recorder.rows_known,
             "put_aside": list(self._put_aside),
         }
 

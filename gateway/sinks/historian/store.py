@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from gateway.model import Row, Table
 from gateway.sinks import Selected
 from gateway.sinks.historian.file import State, read_state, write_state
+from gateway.sinks.historian.known import Known
 from gateway.sinks.historian.minutes import MINUTE_NS, Minute, recover_minutes, write_minutes
 from gateway.sinks.historian.retention import Retention
 from gateway.sinks.historian.rows import (
@@ -85,6 +86,9 @@ class Recorder:
         self._closed: list[Minute] = []
         self._attempt: _Attempt | None = None
         self._newest_minute = 0
+        self.rows_known = 0
+        """Rows that were there already: their answer was lost, or they were sent again."""
+        self._in_file = Known(every_ns)
 
     def attach(self, connection: sqlite3.Connection) -> list[Row]:
         """Begin on a fresh connection; the rows of a failed chunk that are in the file after all.
@@ -92,6 +96,7 @@ class Recorder:
         The first time, the minutes that an unclean stop left out are made.
         """
         in_file = read_state(connection)
+        self._in_file.forget()
         if self.state is None:
             clean = in_file.rolled_from >= in_file.next_row
             if not clean:
@@ -135,9 +140,13 @@ class Recorder:
     def write(self, connection: sqlite3.Connection, chunk: Sequence[Selected], now_ns: int) -> None:
         """Store a chunk; it is on disk on return. ``now_ns``: what retention calls now."""
         newest_ns = max((s.row.time_ns for s in chunk), default=0)
-        attempt = self._plan(chunk, newest_ns)
+        slots = self._slots
+        sources = [slots[s.row.table].source for s in chunk]
+        fresh = self._in_file.sift(connection, chunk, sources, self.minutes)
+        attempt = self._plan(fresh, newest_ns)
         attempt.minutes = self._closed
         self._commit(connection, attempt, now_ns)
+        self.rows_known += len(chunk) - len(fresh)
 
     def finish(self, connection: sqlite3.Connection, now_ns: int) -> None:
         """Store what was held back and the open minutes."""

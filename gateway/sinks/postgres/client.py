@@ -104,7 +104,30 @@ def _begin(db: Connection, config: PostgresConfig) -> None:
         raise SinkUnavailable(text, operator=True)
     db.execute(f"SET search_path TO {config.schema_}, public")
     db.execute("SET timezone TO 'UTC'")
-    db.execute(f"SET statement_timeout TO {int(1000 * config.timeout_s)}")
+    time_ms = int(1000 * config.timeout_s)
+    db.execute(f"SET statement_timeout TO {time_ms}")
+    # a process that stands still in a transaction holds up whoever stores the same rows
+    db.execute(f"SET idle_in_transaction_session_timeout TO {time_ms}")
+
+
+_STANDING = (
+    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+    " AND application_name LIKE 'edge-gateway%%' AND state IN ('active', 'idle in transaction')"
+    " AND wait_event = 'ClientRead' AND state_change < now() - %s * interval '1 second'"
+)
+
+
+def end_standing(db: Connection, timeout_s: float) -> None:
+    """End sessions of ours that stand still in a transaction, and with them what they lock.
+
+    No time-out of the server ends one within a COPY, as it waits for more, nor (15.20, seen) one
+    after a pipeline. A client that runs gives up after its own ``timeout_s``, so what is twice
+    as old belongs to one that does not.
+    """
+    for pid, ended in db.execute(_STANDING, (2 * timeout_s,)).fetchall():
+        if ended:
+            log.warning("ended session %d, which stood still and held up others", pid)
 
 
 class Watch:

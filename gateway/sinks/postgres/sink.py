@@ -12,9 +12,9 @@ import psycopg
 
 from gateway.errors import Rejected, SinkUnavailable
 from gateway.sinks import Payload, RemoteSink, Selected
-from gateway.sinks.payload import Described, plain_body
+from gateway.sinks.payload import Described, TooSlow, plain_body
 from gateway.sinks.postgres import parts
-from gateway.sinks.postgres.client import Connection, Watch, connect, translated
+from gateway.sinks.postgres.client import Connection, Watch, connect, end_standing, translated
 from gateway.sinks.postgres.registry import Registry
 from gateway.sinks.postgres.schema import REVISION, expect_schema
 from gateway.sinks.postgres.settings import PostgresConfig
@@ -46,6 +46,7 @@ class PostgresSink(RemoteSink):
         self._closed = False
         self._connections = 0
         self._schema_is_known = False
+        self._was_slow = False
 
     # -- encoding
 
@@ -133,8 +134,12 @@ class PostgresSink(RemoteSink):
         try:
             db = self._connected()
             with translated(self._watch), self._watch.over(db, self.config.timeout_s):
+                if self._was_slow:  # perhaps it waited for one that stands still
+                    end_standing(db, self.config.timeout_s)
                 self._deliver(db, tables)
-        except SinkUnavailable:
+            self._was_slow = False
+        except SinkUnavailable as error:
+            self._was_slow = isinstance(error, TooSlow)
             # whether it was committed nobody can tell
             self._forget()
             self._store.be_careful()

@@ -44,6 +44,8 @@ class Upkeep:
         self._timescale = False
         self._made: set[int] = set()
         self._failed_s: dict[int, float] = {}
+        self._locked_s = 0.0
+        """Until then the locks that a new partition needs are not asked for."""
         self._next_s = 0.0
         self._seen: dict[int, int] = {}
         self._seen_s = 0.0
@@ -93,12 +95,16 @@ class Upkeep:
                 self._make(db, number)
 
     def _make(self, db: Connection, number: int) -> None:
+        if time.monotonic() < self._locked_s:
+            return  # each wait costs the batch of its time
         try:
             self._with_patience(db, "SELECT make_partition(%s)", number * self._width_ns)
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError) and db.broken:
                 raise
             self._failed_s[number] = time.monotonic() + AGAIN_S
+            if isinstance(error, errors.LockNotAvailable):
+                self._locked_s = self._failed_s[number]
             text = "sink %s: no partition yet, its rows go to sample_other: %s"
             log.warning(text, self._sink, words_of(error), extra={"sink": self._sink})
         else:

@@ -186,6 +186,7 @@ class RedisClient:
                 password=secret,
                 protocol=2,
                 client_name=self._name,
+                driver_info=None,  # CLIENT SETINFO would be one more right to give
                 socket_timeout=server.timeout_s,
                 socket_connect_timeout=server.timeout_s,
                 socket_keepalive=True,
@@ -217,7 +218,8 @@ class RedisClient:
         if isinstance(error, OutOfMemoryError):
             return SinkUnavailable(f"{self.where}: Redis is full: {words}")
         if isinstance(error, (AskError, ClusterCrossSlotError)):  # a MovedError is an AskError
-            return SinkUnavailable(f"{self.where}: is one of a Redis Cluster", operator=True)
+            text = "is one of a Redis Cluster; expected one Redis, or the master of replicas"
+            return SinkUnavailable(f"{self.where}: {text}", operator=True)
         if isinstance(error, _REFUSES_US) or code in _OF_A_PERSON or "unknown command" in words:
             return SinkUnavailable(text, operator=True)
         if isinstance(error, _TAKES_NOTHING) or code in _LATER:

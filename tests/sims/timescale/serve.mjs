@@ -1,5 +1,5 @@
 // TimescaleDB as WebAssembly (PostgreSQL 17) on a port of 127.0.0.1: one connection at a time.
-// COPY into a hypertable ends the process, so it is for the schema, not for the sink's own way.
+// It ends at any COPY by wire: the sink's bytes come to it in a file.
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
