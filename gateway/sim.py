@@ -159,7 +159,16 @@ class SimProcess:
     """
 
     def __init__(self, config: Path, timeout_s: float = 60.0) -> None:
-        command = [sys.executable, "-P", "-m", "gateway", "sim", str(config), "--json", "--attached"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "gateway",
+            "sim",
+            str(config),
+            "--json",
+            "--attached",
+        ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
