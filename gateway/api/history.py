@@ -194,7 +194,7 @@ def _query(view: GatewayView, asked: _Asked, span: _Range) -> HistoryResult:
         what, _, expected = str(error).partition("; ")
         raise Problem(404, what, expected or None) from error
     if found is None:
-        raise Problem(404, "this gateway keeps no history", "a sink of type sqlite")
+        raise Problem(404, "no history is kept here", "a sink of type sqlite, on a node `history`")
     return found
 
 

@@ -39,7 +39,7 @@ def add_snapshot(
         except (GatewayError, OSError) as error:
             raise Problem(503, f"the historian: {error}", "try again; see the status") from error
         if copy is None:
-            raise Problem(404, "this gateway keeps no history", "a sink of type sqlite")
+            raise Problem(404, "no history is kept here", "a gateway with a sink of type sqlite")
         return StreamingResponse(_chunks(copy), media_type=MEDIA_TYPE)
 
 
