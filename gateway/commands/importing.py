@@ -38,7 +38,7 @@ def import_files(
         ),
     ] = None,
     order: Annotated[
-        Literal["ABCD", "CDAB", "BADC", "DCBA"] | None,
+        Literal["ABCD", "DCBA", "BADC", "CDAB"] | None,
         typer.Option("--order", help="Register lists: byte and word order where none is said."),
     ] = None,
     table: Annotated[

@@ -92,7 +92,8 @@ def reconcile(
     in_flight = 0
     faults: list[str] = []
     for device, answers in ledger.items():
-        told: Counter[LossRange] = Counter()
+        room = {loss: loss.rows + 1 for loss in ranges if loss.device == device}
+        """So many may be missing in each: the one in flight is missing, too."""
         times = {answer.number: answer.time_ns for answer in answers}
         stored = Counter(row.number for row in rows if row.device == device)
         faults += [f"{device}: {n} is stored {k} times" for n, k in stored.items() if k > 1]
@@ -111,34 +112,32 @@ def reconcile(
         unheard = last_before | {
             min((a.number for a in answers if a.time_ns >= back), default=0) for back in backs_ns
         }
-        for answer in answers:
+        for answer in sorted(answers, key=lambda answer: answer.time_ns):
             if answer.number in stored:
                 continue
-            loss = _named(device, answer, ranges)
-            if loss is not None:
-                told[loss] += 1
+            over = [loss for loss in room if _apart_ns(answer, loss) <= SLACK_NS]
+            free = [loss for loss in over if room[loss]]
+            if free:
+                # ranges may overlap: the one that ends first is of no use to later answers
+                loss = min(free, key=lambda loss: loss.last_ns)
+                room[loss] -= 1
                 named[loss.cause] += 1
+            elif over:
+                faults.append(f"{device}: {answer.number} is one more than {over} tells")
             elif answer.number in unheard or _was_late(device, answer, late, patience_ns):
                 in_flight += 1
             else:
-                apart = min((_apart_ns(device, answer, loss) for loss in ranges), default=inf)
+                apart = min((_apart_ns(answer, loss) for loss in room), default=inf)
                 faults.append(
                     f"{device}: {answer.number} is lost in silence, {apart / 1e9:.3f} s from "
                     "the nearest loss that is told"
                 )
-        faults += [
-            f"{device}: {count} are missing where {loss} is told"
-            for loss, count in told.items()
-            if count > loss.rows + 1  # the one in flight is missing too
-        ]
     total = sum(map(len, ledger.values()))
     return Verdict(total, len(rows), named, in_flight, faults)
 
 
-def _apart_ns(device: str, answer: Answered, loss: LossRange) -> float:
+def _apart_ns(answer: Answered, loss: LossRange) -> int:
     """How far an answer is from a loss of its device; 0 within it."""
-    if loss.device != device:
-        return inf
     return max(loss.first_ns - answer.time_ns, answer.time_ns - loss.last_ns, 0)
 
 
@@ -149,10 +148,3 @@ def _was_late(device: str, answer: Answered, late: list[GivenUp], patience_ns: i
             late.remove(row)
             return True
     return False
-
-
-def _named(device: str, answer: Answered, ranges: Iterable[LossRange]) -> LossRange | None:
-    for loss in ranges:
-        if _apart_ns(device, answer, loss) <= SLACK_NS:
-            return loss
-    return None

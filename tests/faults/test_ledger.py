@@ -43,7 +43,8 @@ def test_all_stored_is_all_right() -> None:
         ([*STORED, STORED[3]], [], "plc: 4 is stored 2 times"),
         ([*STORED, StoredRow("plc", 99, T0)], [], "plc: 99 was never answered"),
         ([*STORED[:-1], StoredRow("plc", 20, T0 - 50 * MS)], [], "plc: 20 is -1.05 s off"),
-        (STORED[:4] + STORED[12:], [lost(4, 13, 2)], "plc: 8 are missing where"),
+        (STORED[:4] + STORED[12:], [lost(4, 13, 2)], "plc: 8 is one more than"),
+        (STORED[:4] + STORED[12:], [lost(4, 13, 2), lost(4, 9, 3)], "plc: 12 is one more than"),
     ],
 )
 def test_what_is_not_right_is_found(
@@ -85,3 +86,8 @@ def test_one_row_accounts_for_one_late_answer() -> None:
     store = STORED[:4] + STORED[6:]
     verdict = reconcile({"plc": ANSWERS}, store, [], "influx", given_up=[row], patience_ns=MS)
     assert (verdict.in_flight, len(verdict.faults)) == (1, 1)
+
+
+def test_ranges_that_overlap_may_hold_what_they_tell_together() -> None:
+    assert not judged(STORED[:4] + STORED[12:], lost(4, 13, 4), lost(4, 8, 4)).faults
+    assert not judged(STORED[:4] + STORED[12:], lost(4, 8, 4), lost(4, 13, 4)).faults

@@ -14,7 +14,6 @@ from gateway.wire import decode_batch
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.rediskit import (
     T0,
-    groups_read,
     in_stream,
     looker,
     peer,
@@ -76,34 +75,6 @@ def test_a_long_batch_is_several_payloads_in_order(peer: RedisPeer, tmp_path: Pa
         payloads = sink.encode(selected(*rows))
     assert len(payloads) > 2
     assert sum(p.rows for p in payloads) == 70_000
-
-
-def test_the_rights_that_the_readme_names_are_enough(tmp_path: Path) -> None:
-    readme = Path(__file__).parents[2] / "gateway" / "sinks" / "redis" / "README.md"
-    granted = readme.read_text().partition("own commands:\n")[2].partition("\n\n")[0]
-    words = granted.replace("`", "").replace(" on ", " ").replace("and channels", "").split()
-    rights = [word.rstrip(".") for word in words]
-    secret = tmp_path / "password"
-    secret.write_text("secret-of-hall-3\n")
-    with redis_server(tmp_path / "redis") as peer, peer.client() as looker:
-        looker.execute_command(
-            "ACL", "SETUSER", "hall-3", "on", ">secret-of-hall-3", "+@connection", *rights
-        )
-        table = table_of()
-        keys = {"user": "hall-3", "password_file": secret, "trim_every_s": 1e-9}
-        with sink_of(peer, tmp_path, **keys) as sink:
-            send(sink, *rows_of(table, 1))
-            looker.xgroup_create("readings:hall-3", "writers", id="0")
-            groups_read(looker, "readings:hall-3", "writers", 1)
-            send(sink, *rows_of(table, 1, 1))
-            assert sink.status()["beside_error"] is None
-            assert sink.status()["entries_in_streams"] == 2
-        with (
-            sink_of(peer, tmp_path, **keys, stream="other:{gateway}") as sink,
-            pytest.raises(SinkUnavailable, match="permissions") as raised,
-        ):
-            send(sink, *rows_of(table, 1))
-        assert raised.value.operator
 
 
 def test_tls_is_verified(tmp_path: Path) -> None:

@@ -80,7 +80,15 @@ def real_devices() -> str:
 
 def environment(**more: str) -> dict[str, str]:
     """This process' environment without what changes the command's behaviour."""
-    unwanted = ("GATEWAY_", "NO_COLOR", "FORCE_COLOR", "JOURNAL_STREAM", "NOTIFY_SOCKET")
+    unwanted = (
+        "GATEWAY_",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "JOURNAL_STREAM",
+        "NOTIFY_SOCKET",
+        "MAKE",
+        "MFLAGS",
+    )
     kept = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
     return {**kept, "COLUMNS": "100", **more}
 

@@ -270,7 +270,9 @@ def test_any_question_has_an_answer_that_is_described(running: Running, with_tok
     assert total > 50
     traced = [found for name, found in done.statuses.items() if name.startswith("TRACE ")]
     assert traced
-    assert all(set(found) <= {401, 405} for found in traced), traced
+    answers = set().union(*traced)
+    assert 405 in answers
+    assert answers <= {401, 405, 429}, answers  # so many wrong ones are slowed down
 
 
 def test_a_member_that_is_not_described_is_found(running: Running) -> None:

@@ -22,6 +22,7 @@ from tests.system.reprocess_kit import (
     RATE_HZ,
     history,
     many,
+    plant,
     quality,
     re_computed,
     record,
@@ -30,6 +31,8 @@ from tests.system.reprocess_kit import (
     waveform,
     words,
 )
+
+__all__ = ["plant"]  # a fixture
 
 pytestmark = pytest.mark.timeout(240)
 

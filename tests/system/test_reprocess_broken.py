@@ -21,11 +21,14 @@ from tests.system.reprocess_kit import (
     launched,
     manifest,
     many,
+    plant,
     processes_of,
     reprocess,
     rows,
     words,
 )
+
+__all__ = ["plant"]  # a fixture
 
 pytestmark = pytest.mark.timeout(240)
 

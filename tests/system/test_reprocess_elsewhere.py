@@ -22,11 +22,14 @@ from tests.system.reprocess_kit import (
     launched,
     manifest,
     many,
+    plant,
     re_computed,
     record,
     reprocess,
     rows,
 )
+
+__all__ = ["plant"]  # a fixture
 
 pytestmark = pytest.mark.timeout(240)
 

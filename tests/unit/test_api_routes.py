@@ -289,7 +289,10 @@ def test_history_says_what_it_expected(
 
 def test_history_without_a_historian_says_so(api: Served) -> None:
     status, text = refusal(api, "/v1/history", {"device": "hopper_4", "tag": "pm10"})
-    assert (status, text) == (404, "no history is kept here; a sink of type sqlite, on a node `history`")
+    assert (status, text) == (
+        404,
+        "no history is kept here; a sink of type sqlite, on a node `history`",
+    )
 
 
 def test_losses_are_told_with_cause_and_range(api: Served) -> None:
