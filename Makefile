@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# tests wait more than they compute
+WORKERS ?= 4
 
 .PHONY: setup run test check bench faults peers browser timescale wheelhouse deb docs sbom audit clean
 
@@ -39,7 +41,7 @@ run: setup
 	@$(BIN)/gateway run configs/demo.yaml
 
 test: setup peers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: setup peers
 	scripts/check

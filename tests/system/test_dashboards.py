@@ -24,7 +24,11 @@ from tests.sims.influx_peer import BUCKET, InfluxPeer, _Program
 from tests.support import ROOT, free_port, need_program, until
 from tests.system.cli_kit import started
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("dashboards"),  # one set of servers for all
+]
 
 GRAFANA = ROOT / "configs" / "grafana" / "dashboards"
 RULES = ROOT / "configs" / "prometheus" / "rules" / "edge-gateway.yml"
