@@ -150,6 +150,8 @@ def test_all_runs_with_the_rights_of_the_pages_and_no_more(
         until(lambda: answer(lambda: writer.get_json("/readyz")), 120, "the writer is ready")
         # by both ways: straight, and through Redis
         until(lambda: _stored(server) > 20, 90, "rows in the database")
+        with server.stopped():  # who waits for the store tells that it is alive
+            until(lambda: "cmdstat_xclaim" in onlooker.info("commandstats"), 60, "a sign of life")
         until(lambda: answer(lambda: node.get_json("/v1/alarms")["alarms"]), 60, "an alarm")
         # what another worker left, what is refused, and what is read again
         stream = "readings:hall-3"
