@@ -75,6 +75,7 @@ def test_what_only_a_gateway_has(peer: RedisPeer, tmp_path: Path) -> None:
     ):
         node = Client(tmp_path / "n")
         until(lambda: answer(lambda: node.get_json("/v1/alarms")["alarms"]), 120, "an alarm")
+        until(lambda: "hall-3:press" in node.get_text("/v1/devices"), 60, "the gateway's device")
         for path, params, status, words in ASKED:
             with pytest.raises(RequestFailed, match=words) as refused:
                 node.get_text(path, params)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,17 @@ class PostgresServer:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """It holds its connections, and answers nothing."""
-        stopped = self.pids()
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        stopped = []
+        for pid in self.pids():
+            with suppress(ProcessLookupError):  # e.g. a vacuum that was done
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
         try:
             yield
         finally:
             for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, as by a power cut of the server's machine. Idempotent."""
