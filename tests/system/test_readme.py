@@ -17,7 +17,11 @@ from tests.support import ROOT, free_port, need_program, until
 from tests.system.cli_kit import environment, said, started
 
 COMMANDS = re.findall(r"^\$ (.+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-EXIT = {"check my-plant/gateway.example.yaml": {0, 78}, "status --config": {0, 1}}
+EXIT = {
+    "check my-plant/gateway.example.yaml": {0, 78},
+    "status --config": {0, 1},
+    "top --once": {0, 1},
+}
 """Where another end than 0 is right: a broken file, and the demo's lost machine."""
 
 
