@@ -15,7 +15,7 @@ from gateway.api.client import Client, NotRunning, RequestFailed
 from tests.docs.kit import clone, commands, indented, typed, written
 from tests.docs.servers import file_of, here, owned_database, running
 from tests.fleet import kit
-from tests.sims.postgres_server import PostgresServer
+from tests.sims.postgres_server import PostgresServer, postgres_server
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.support import ROOT, until
 from tests.unit.test_api_tls import make_pair
@@ -32,12 +32,8 @@ CHECK = "run by tests/system/test_serve.py::test_the_file_of_the_page_is_good"
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
     """With a database `plant` of the role `edge_gateway`, as the pages have it."""
-    made = PostgresServer()
-    try:
-        made.start()
+    with postgres_server() as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture

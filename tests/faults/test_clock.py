@@ -60,7 +60,7 @@ def test_clock_steps(proof: Proof, stepping: tuple[Rig, Shim]) -> None:
     for offset_s in steps:
         _step(rig, shim, offset_s)
         rig.run_for(round(1 / INTERVAL_S))
-    assert missed(rig) <= TOO_MANY * len(steps), "the schedule follows the monotonic clock"
+    assert missed(rig) <= TOO_MANY * size(1, 20), "the schedule follows the monotonic clock"
     rig.settled()
     rig.stop()
     assert events(rig, "clock_step") == len(steps), "each step is an event row"

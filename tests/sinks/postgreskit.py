@@ -12,7 +12,7 @@ import pytest
 from gateway.model import Column, Row, Selected, Table, make_parts
 from gateway.sinks.postgres import PostgresConfig, PostgresSink, migrate
 from gateway.writer import Writer
-from tests.sims.postgres_server import OWNER, PostgresServer
+from tests.sims.postgres_server import OWNER, PostgresServer, postgres_server
 from tests.sinks.chainkit import SinkChain
 
 HOUR_NS = 3_600_000_000_000
@@ -78,12 +78,8 @@ class Gateway(SinkChain):
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     """One for the tests of a module; each has a database of its own."""
-    made = PostgresServer()
-    try:
-        made.start()
+    with postgres_server() as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture
