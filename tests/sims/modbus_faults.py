@@ -87,6 +87,11 @@ class FaultyPeer:
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that was to be said has been sent."""
+        return not self._due
+
     def __enter__(self) -> FaultyPeer:
         return self
 
@@ -111,10 +116,10 @@ class FaultyPeer:
                     else:
                         self._receive(selector)
                 while self._due and self._due[0][0] <= time.monotonic():
-                    _, _, data = heapq.heappop(self._due)
                     with contextlib.suppress(OSError):
                         if self._current is not None:
-                            self._current.sendall(data)
+                            self._current.sendall(self._due[0][2])
+                    heapq.heappop(self._due)
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         if self._current is not None:
