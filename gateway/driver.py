@@ -208,7 +208,7 @@ class Driver(ABC):
     @classmethod
     def make_bus(cls, name: str, config: BusConfig) -> Any:
         """The shared connection of a bus; pure, like the constructor."""
-        raise NotImplementedError  # only called where bus_class is set
+        raise ValueError("this driver has no bus")
 
     @abstractmethod
     def connect(self) -> None:

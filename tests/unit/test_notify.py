@@ -34,7 +34,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("webhook", {"url": "http://x:0x1/"}, "is no address"),
     ("mqtt", {"host": "b", "topic": "a/#"}, "without \\+ and #"),
     ("mqtt", {"host": "b", "topic": "a/{devise}"}, "did you mean '{device}'"),
-    ("mqtt", {"host": "b", "ca_file": "x"}, "expected `tls: true`"),
+    ("mqtt", {"host": "b", "ca_file": "x"}, "only with `tls: true`"),
     ("mqtt", {"host": "b", "password_file": "x"}, "expected `user` too"),
     ("mqtt", {"host": "b", "tls": True, "cert_file": "x"}, "belong together"),
     ("email", {"host": "m", "from": "a", "to": ["b@c"]}, "is no mail address"),

@@ -10,6 +10,15 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gateway.alarms.model import Severity, State
 from gateway.alarms.notify.template import COMMAND_FIELDS, TOPIC_FIELDS, check_template
+from gateway.secretfiles import (
+    CaFile,
+    CertFile,
+    KeyFile,
+    PasswordCredential,
+    PasswordFile,
+    check_certificates,
+    one_of,
+)
 from gateway.settings import HostName, Settings
 
 TOLD = (State.UNACKNOWLEDGED, State.RETURNED, State.LATCHED, State.NORMAL)
@@ -80,9 +89,7 @@ class WebhookConfig(NotifierConfig):
     secret_credential: str | None = Field(
         None, description="Or: name of the systemd credential that holds it."
     )
-    ca_file: Path | None = Field(
-        None, strict=False, description="Certificates to trust instead of the system's (PEM)."
-    )
+    ca_file: CaFile = None
     timeout_s: TimeoutS = 10.0
 
     @field_validator("url")
@@ -120,16 +127,12 @@ class MqttConfig(NotifierConfig):
         False, description="true: the broker keeps the last message of each topic for newcomers."
     )
     tls: bool = Field(False, description="true: TLS; the broker's certificate is verified.")
-    ca_file: Path | None = Field(
-        None, strict=False, description="Certificates to trust instead of the system's (PEM)."
-    )
-    cert_file: Path | None = Field(None, strict=False, description="Own certificate (PEM).")
-    key_file: Path | None = Field(None, strict=False, description="Its key (PEM).")
+    ca_file: CaFile = None
+    cert_file: CertFile = None
+    key_file: KeyFile = None
     user: str | None = Field(None, min_length=1, description="User name at the broker.")
-    password_file: Path | None = Field(None, strict=False, description="File with the password.")
-    password_credential: str | None = Field(
-        None, description="Or: name of the systemd credential that holds it."
-    )
+    password_file: PasswordFile = None
+    password_credential: PasswordCredential = None
     timeout_s: TimeoutS = 10.0
 
     @field_validator("topic")
@@ -145,10 +148,7 @@ class MqttConfig(NotifierConfig):
         one_of(self, "password_file", "password_credential")
         if self.user is None and (self.password_file or self.password_credential):
             raise ValueError("a password without a user; expected `user` too")
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together; expected both")
-        if not self.tls and (self.ca_file or self.cert_file):
-            raise ValueError("certificates without TLS; expected `tls: true`")
+        check_certificates(self)
         return self
 
 
@@ -162,14 +162,10 @@ class EmailConfig(NotifierConfig):
     security: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="How the line is protected; never less than this."
     )
-    ca_file: Path | None = Field(
-        None, strict=False, description="Certificates to trust instead of the system's (PEM)."
-    )
+    ca_file: CaFile = None
     user: str | None = Field(None, min_length=1, description="User name at the server.")
-    password_file: Path | None = Field(None, strict=False, description="File with the password.")
-    password_credential: str | None = Field(
-        None, description="Or: name of the systemd credential that holds it."
-    )
+    password_file: PasswordFile = None
+    password_credential: PasswordCredential = None
     from_: Mailbox = Field(alias="from", description="Sender.")
     to: Annotated[tuple[Mailbox, ...], Field(strict=False)] = Field(
         min_length=1, max_length=50, description="Recipients."
@@ -239,9 +235,3 @@ KINDS: dict[str, type[NotifierConfig]] = {
     "journald": JournaldConfig,
 }
 """Type -> its settings."""
-
-
-def one_of(config: Settings, *names: str) -> None:
-    """ValueError where several of the settings are given that exclude each other."""
-    if sum(getattr(config, name) is not None for name in names) > 1:
-        raise ValueError(f"{' and '.join(names)} exclude each other; give one")

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.errors import GatewayError, Rejected, SinkUnavailable
 from gateway.logs import hide
+from gateway.secretfiles import one_of
 from gateway.sinks import Payload, RemoteSink, Selected, SinkConfig
 from gateway.sinks.influxdb import answers
 from gateway.sinks.influxdb import lineprotocol as lp
@@ -66,8 +67,7 @@ class InfluxConfig(SinkConfig):
 
     @model_validator(mode="after")
     def _one_token(self) -> InfluxConfig:
-        if self.token_file is not None and self.token_credential is not None:
-            raise ValueError("token_file and token_credential exclude each other; give one")
+        one_of(self, "token_file", "token_credential")
         return self
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, field_validator, model_validator
 
+from gateway.secretfiles import (
+    CaFile,
+    CertFile,
+    KeyFile,
+    PasswordCredential,
+    PasswordFile,
+    check_certificates,
+    one_of,
+)
 from gateway.settings import HostName
 from gateway.sinks import SinkConfig
 from gateway.sinks.naming import filled, pattern_fault
@@ -20,20 +27,12 @@ class MqttConfig(SinkConfig):
         None, ge=1, le=65535, description="Its TCP port; left out: 1883, or 8883 with `tls`."
     )
     user: str | None = Field(None, min_length=1, description="User, where the broker asks for one.")
-    password_file: Path | None = Field(
-        None, strict=False, description="File that holds the password; only its owner may read it."
-    )
-    password_credential: str | None = Field(
-        None, description="Or: name of the systemd credential that holds the password."
-    )
+    password_file: PasswordFile = None
+    password_credential: PasswordCredential = None
     tls: bool = Field(False, description="Encrypt, and verify the broker's certificate and name.")
-    ca_file: Path | None = Field(
-        None, strict=False, description="Certificate authority; left out: the system's."
-    )
-    cert_file: Path | None = Field(
-        None, strict=False, description="Our own certificate, where the broker asks for one."
-    )
-    key_file: Path | None = Field(None, strict=False, description="Its key, without a password.")
+    ca_file: CaFile = None
+    cert_file: CertFile = None
+    key_file: KeyFile = None
     client_id: str | None = Field(
         None,
         min_length=1,
@@ -80,14 +79,10 @@ class MqttConfig(SinkConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> MqttConfig:
-        if self.password_file is not None and self.password_credential is not None:
-            raise ValueError("password_file and password_credential exclude each other; give one")
+        one_of(self, "password_file", "password_credential")
         if (self.password_file or self.password_credential) and self.user is None:
             raise ValueError("a password needs a `user`")
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together; give both or none")
-        if not self.tls and (self.ca_file or self.cert_file):
-            raise ValueError("certificates are of use only with `tls: true`")
+        check_certificates(self)
         if self.status_topic is not None and filled(self.status_topic, "").count("{"):
             raise ValueError(f"status_topic '{self.status_topic}' may hold only {{gateway}}")
         return self

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from gateway.driver import HostName
+from gateway.secretfiles import PasswordCredential, PasswordFile, one_of
 from gateway.sinks import SinkConfig
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
@@ -26,12 +27,8 @@ class PostgresConfig(SinkConfig):
         description="Schema that holds the tables; `gateway db` makes it.",
     )
     user: str = Field(min_length=1, max_length=63, description="Role to connect as.")
-    password_file: Path | None = Field(
-        None, strict=False, description="File that holds the password; only its owner may read it."
-    )
-    password_credential: str | None = Field(
-        None, description="Or: name of the systemd credential that holds the password."
-    )
+    password_file: PasswordFile = None
+    password_credential: PasswordCredential = None
     tls: Literal["off", "prefer", "require", "verify-full"] = Field(
         "prefer", description="As libpq's sslmode; verify-full also checks who the server is."
     )
@@ -66,8 +63,7 @@ class PostgresConfig(SinkConfig):
 
     @model_validator(mode="after")
     def _one_password(self) -> PostgresConfig:
-        if self.password_file is not None and self.password_credential is not None:
-            raise ValueError("password_file and password_credential exclude each other; give one")
+        one_of(self, "password_file", "password_credential")
         if self.ca_file is not None and self.tls in ("off", "prefer", "require"):
             raise ValueError(f"ca_file is not looked at with tls: {self.tls}; expected verify-full")
         return self

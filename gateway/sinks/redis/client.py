@@ -9,7 +9,6 @@ import re
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis
@@ -35,6 +34,15 @@ from redis.retry import Retry
 from gateway.driver import Settings
 from gateway.errors import GatewayError, Rejected, SinkUnavailable
 from gateway.logs import without_secrets
+from gateway.secretfiles import (
+    CaFile,
+    CertFile,
+    KeyFile,
+    PasswordCredential,
+    PasswordFile,
+    check_certificates,
+    one_of,
+)
 from gateway.settings import HostName
 from gateway.sinks.payload import TooSlow
 from gateway.sinks.secrets import read_secret, tls_context
@@ -59,32 +67,20 @@ class RedisServer(Settings):
     port: int = Field(6379, ge=1, le=65535, description="Its TCP port.")
     db: int = Field(0, ge=0, le=10_000, description="Number of the database.")
     user: str | None = Field(None, min_length=1, description="User (ACL), where it has any.")
-    password_file: Path | None = Field(
-        None, strict=False, description="File that holds the password; only its owner may read it."
-    )
-    password_credential: str | None = Field(
-        None, description="Or: name of the systemd credential that holds the password."
-    )
+    password_file: PasswordFile = None
+    password_credential: PasswordCredential = None
     tls: bool = Field(False, description="Encrypt, and verify the server's certificate and name.")
-    ca_file: Path | None = Field(
-        None, strict=False, description="Certificate authority; left out: the system's."
-    )
-    cert_file: Path | None = Field(
-        None, strict=False, description="Our own certificate, where the server asks for one."
-    )
-    key_file: Path | None = Field(None, strict=False, description="Its key, without a password.")
+    ca_file: CaFile = None
+    cert_file: CertFile = None
+    key_file: KeyFile = None
     timeout_s: float = Field(
         10.0, gt=0, le=120, description="Longest wait for one answer, in seconds."
     )
 
     @model_validator(mode="after")
     def _fits(self) -> RedisServer:
-        if self.password_file is not None and self.password_credential is not None:
-            raise ValueError("password_file and password_credential exclude each other; give one")
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together; give both or none")
-        if not self.tls and (self.ca_file or self.cert_file):
-            raise ValueError("certificates are of use only with `tls: true`")
+        one_of(self, "password_file", "password_credential")
+        check_certificates(self)
         return self
 
 
