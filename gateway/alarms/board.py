@@ -6,8 +6,6 @@ There is no thread, clock or I/O in here: `gateway.alarms.engine` gives them, an
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,6 +15,7 @@ from gateway.alarms.alarm import Alarm, finite
 from gateway.alarms.baseline import Learned
 from gateway.alarms.conditions import Gone, live_tags
 from gateway.alarms.flood import DEVICE, NAME, Flood, flood_rule
+from gateway.alarms.looks import Looks
 from gateway.alarms.machine import Machine
 from gateway.alarms.model import NotAllowed, Severity, State, Transition, unknown_alarm
 from gateway.alarms.newest import Newest
@@ -72,8 +71,7 @@ class Board:
         self._view = Newest()
         self._of_table: dict[Table, tuple[tuple[Alarm, bool], ...]] = {}
         self._rising = Rising()
-        self._looks: list[tuple[float, int, Alarm]] = []
-        self._count = itertools.count()
+        self._looks = Looks()
 
     # -- rules --------------------------------------------------------------------------------
 
@@ -178,9 +176,7 @@ class Board:
         self.tables = frozenset(wanted)
         self.ingested = Ingested(wanted)
         self._view.keep(self.tables)
-        live = set(self.alarms.values())
-        self._looks = [look for look in self._looks if look[2] in live]
-        heapq.heapify(self._looks)
+        self._looks.keep(self.alarms.values())
 
     # -- what comes by itself -----------------------------------------------------------------
 
@@ -203,12 +199,7 @@ class Board:
 
     def tick(self, now: Now) -> None:
         """Look at what is due by now."""
-        looks = self._looks
-        while looks and looks[0][0] <= now.s:
-            due_s, _, alarm = heapq.heappop(looks)
-            if alarm.scheduled_s != due_s:
-                continue  # it is scheduled for another time
-            alarm.scheduled_s = None
+        for alarm in self._looks.due(now.s):
             self._set(now, now.ns)
             if alarm.shelf_end_s is not None and alarm.shelf_end_s <= now.s:
                 self._unshelve(alarm, why="its time is over")
@@ -217,7 +208,7 @@ class Board:
     @property
     def next_look_s(self) -> float | None:
         """When `tick` is due next."""
-        return self._looks[0][0] if self._looks else None
+        return self._looks.next_s
 
     def rule_document(self, alarm: Alarm, now_s: float) -> dict[str, Any]:
         """Its rule and how it stands; nobody looks when what is sent by others stops coming."""
@@ -254,7 +245,7 @@ class Board:
         alarm.shelved_until_ns = now.ns + round(for_s * 1e9)
         alarm.who, alarm.why = who, why
         transition = self._move(alarm, who, why)
-        self._schedule(alarm)
+        self._looks.schedule(alarm, now.s)
         return transition
 
     def unshelve(self, id_: str, who: str, why: str, now: Now) -> Transition:
@@ -302,17 +293,7 @@ class Board:
             return
         if changed:
             self._changed(alarm, why="its device is disabled" if alarm.is_off else "")
-        self._schedule(alarm)
-
-    def _schedule(self, alarm: Alarm) -> None:
-        due_s = alarm.look_at_s(self._view.now_s)
-        if due_s is None or (alarm.scheduled_s is not None and alarm.scheduled_s <= due_s):
-            return  # a look that comes too early schedules the right one
-        alarm.scheduled_s = due_s
-        heapq.heappush(self._looks, (due_s, next(self._count), alarm))
-        if len(self._looks) > 64 + 4 * len(self.alarms):
-            self._looks = [look for look in self._looks if look[2].scheduled_s == look[0]]
-            heapq.heapify(self._looks)
+        self._looks.schedule(alarm, self._view.now_s)
 
     def _changed(self, alarm: Alarm, why: str = "") -> None:
         """Tell what came of a judgement."""

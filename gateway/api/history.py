@@ -14,7 +14,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import schemas
+from gateway.api import valueschemas
 from gateway.api.answers import JSON, only, prefers
 from gateway.api.blocking import Blocking
 from gateway.api.live import known_tables
@@ -107,8 +107,8 @@ def add_history(
     @router.get(
         "/v1/history",
         dependencies=[Depends(only("device", "tag", "from", "to", "max_points"))],
-        response_model=schemas.History,
-        responses=_answers(schemas.History, errors),
+        response_model=valueschemas.History,
+        responses=_answers(valueschemas.History, errors),
     )
     async def history(
         request: Request,
@@ -125,8 +125,8 @@ def add_history(
     @router.get(
         "/v1/trends",
         dependencies=[Depends(only("from", "to", "max_points", many=("tag",)))],
-        response_model=schemas.Trends,
-        responses=_answers(schemas.Trends, errors),
+        response_model=valueschemas.Trends,
+        responses=_answers(valueschemas.Trends, errors),
     )
     async def trends(
         request: Request,

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import PlainTextResponse, Response
 
-from gateway.api import metrics, schemas
+from gateway.api import metrics, schemas, valueschemas
 from gateway.api.alarms import add_alarms
 from gateway.api.answers import JSON, ValuesAnswer, json_answer, only, values_now
 from gateway.api.blocking import Blocking
@@ -143,7 +143,7 @@ def _values(router: APIRouter, view: GatewayView, tails: Tails) -> None:
     @router.get(
         "/v1/latest",
         dependencies=[Depends(only("device", "table"))],
-        response_model=schemas.Latest,
+        response_model=valueschemas.Latest,
         responses=errors_of(401, 403, 404),
     )
     async def latest(device: AnyDevice = None, table: AnyTable = None) -> Response:
@@ -175,7 +175,7 @@ def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None
     @router.get(
         "/v1/read",
         dependencies=[Depends(only("device"))],
-        response_model=schemas.ReadResult,
+        response_model=valueschemas.ReadResult,
         responses=errors_of(401, 403, 404, 503),
     )
     async def read(device: Device) -> Response:
@@ -191,7 +191,7 @@ def _questions(router: APIRouter, view: GatewayView, blocking: Blocking) -> None
     @router.get(
         "/v1/probe",
         dependencies=[Depends(only("device", "address"))],
-        response_model=schemas.ProbeResult,
+        response_model=valueschemas.ProbeResult,
         responses=errors_of(401, 403, 404, 409, 503),
     )
     async def probe(device: Device, address: ProbeAddress) -> Response:

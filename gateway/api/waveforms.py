@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from gateway.api import schemas
+from gateway.api import valueschemas
 from gateway.api.answers import JSON, json_answer, only, with_arrays
 from gateway.api.blocking import Blocking
 from gateway.api.problems import Problem, unknown
@@ -37,7 +37,7 @@ def add_waveforms(
     @router.get(
         "/v1/features",
         dependencies=[Depends(only(*names))],
-        response_model=schemas.Features,
+        response_model=valueschemas.Features,
         responses=errors,
     )
     async def features(device: Device, channel: Channel) -> Response:
@@ -47,7 +47,7 @@ def add_waveforms(
     @router.get(
         "/v1/waveform",
         dependencies=[Depends(only(*names, "seconds"))],
-        response_model=schemas.Waveform,
+        response_model=valueschemas.Waveform,
         responses=errors,
     )
     async def waveform(device: Device, channel: Channel, seconds: Seconds = None) -> Response:
@@ -58,7 +58,7 @@ def add_waveforms(
     @router.get(
         "/v1/spectrum",
         dependencies=[Depends(only(*names))],
-        response_model=schemas.Spectrum,
+        response_model=valueschemas.Spectrum,
         responses=errors,
     )
     async def spectrum(device: Device, channel: Channel) -> Response:

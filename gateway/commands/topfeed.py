@@ -31,8 +31,8 @@ class Frame:
 
     status: dict[str, Any]
     values: list[dict[str, Any]]
-    """`gateway.api.schemas.TagValue` of the device that was asked for, or of all; only tags, not
-    what the gateway says of itself."""
+    """`gateway.api.valueschemas.TagValue` of the device that was asked for, or of all; only tags,
+    not what the gateway says of itself."""
     alarms: list[dict[str, Any]]
     """The alarms that are not normal; empty where the gateway has no rules."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api import blocking, schemas
+from gateway.api import blocking, valueschemas
 from gateway.api.client import RequestFailed
 from gateway.api.settings import ApiConfig
 from gateway.model import Column, Row, Table, bad_row, make_parts
@@ -73,7 +73,7 @@ def table_of(api: Served, path: str, accept: str = "text/csv") -> list[dict[str,
 
 def test_trends_have_several_tags_of_several_devices_in_the_order_asked_for(api: Served) -> None:
     document = api.client.get_json(TREND)
-    model = schemas.Trends.model_validate(document)
+    model = valueschemas.Trends.model_validate(document)
     assert [(s.device, s.table, s.tag, s.unit) for s in model.series] == [
         ("hopper_4", "process", "pm10", "ug/m3"),
         ("press_1", "process", "pm10", "ug/m3"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from gateway.api import lossschemas, schemas
+from gateway.api import lossschemas, schemas, valueschemas
 from gateway.api.client import RequestFailed
 from gateway.api.noanswer import no_answer
 from gateway.api.settings import ApiConfig
@@ -63,7 +63,7 @@ def test_status_is_the_document_of_the_gateway(api: Served) -> None:
 def test_latest_has_each_value_with_unit_quality_reason_and_time(api: Served) -> None:
     api.plant.poll()
     document = api.client.get_json("/v1/latest", {"device": "hopper_4", "table": "process"})
-    conforms(schemas.Latest, document)
+    conforms(valueschemas.Latest, document)
     assert abs(document["time_ns"] - time.time_ns()) < 10 * 10**9
     rows = [
         (v["tag"], v["value"], v["quality"], v["reason"], v["unit"]) for v in document["values"]
@@ -126,7 +126,7 @@ def test_devices_lists_every_tag_with_its_unit(api: Served) -> None:
 
 def test_read_reads_the_device_once(api: Served) -> None:
     document = api.client.get_json("/v1/read", {"device": "hopper_4"})
-    conforms(schemas.ReadResult, document)
+    conforms(valueschemas.ReadResult, document)
     assert document["device"] == "hopper_4"
     assert [v["tag"] for v in document["values"]] == ["pm10", "count", "running", "text", "Pt"]
 
@@ -196,7 +196,7 @@ def test_healthz_answers_while_reads_hang_and_further_reads_are_refused(api: Ser
 
 def test_probe_shows_the_bytes_and_their_readings(api: Served) -> None:
     document = api.client.get_json("/v1/probe", {"device": "hopper_4", "address": "DB4.DBD0"})
-    conforms(schemas.ProbeResult, document)
+    conforms(valueschemas.ProbeResult, document)
     assert document == {
         "device": "hopper_4",
         "address": "DB4.DBD0",
@@ -244,7 +244,7 @@ def api_with_history(tmp_path: Path, historian: HistorianSink) -> Iterator[Serve
 def test_history_gives_the_points_with_their_quality(api_with_history: Served) -> None:
     params = {"device": "hopper_4", "tag": "pm10", "from": "-1m"}
     document = api_with_history.client.get_json("/v1/history", params)
-    conforms(schemas.History, document)
+    conforms(valueschemas.History, document)
     assert (document["unit"], document["resolution"]) == ("ug/m3", "raw")
     assert (document["table"], document["truncated"]) == ("process", False)
     values = [(value, quality) for _, value, quality in document["points"]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.api import schemas
+from gateway.api import valueschemas
 from gateway.api.client import Client, RequestFailed
 from gateway.api.settings import ApiConfig
 from gateway.model import Block
@@ -60,13 +60,13 @@ def test_the_newest_window_and_its_spectra_are_told(api: Served, plant: Plant) -
     data = feed(plant, 2.5)
     asked = {"device": "daq", "channel": "a"}
     wave = api.client.get_json("/v1/waveform", asked)
-    conforms(schemas.Waveform, wave)
+    conforms(valueschemas.Waveform, wave)
     assert wave["samples"] == pytest.approx(data[0, -2560:].tolist())
     assert wave["time_ns"] == START_NS + round((data.shape[1] - 1) * 1e9 / RATE_HZ)
     longer = api.client.get_json("/v1/waveform", {**asked, "seconds": "2"})
     assert len(longer["samples"]) == 5120
     found = api.client.get_json("/v1/spectrum", asked)
-    conforms(schemas.Spectrum, found)
+    conforms(valueschemas.Spectrum, found)
     assert (found["line_hz"], len(found["amplitude"])) == (1.0, 1281)
     assert max(range(1281), key=found["amplitude"].__getitem__) == 80
     assert found["features"]["rms"] == pytest.approx(2**0.5, rel=1e-4)
@@ -121,7 +121,7 @@ def test_the_newest_features_of_a_channel_are_those_that_were_published(
     assert (status, words.partition(";")[0]) == (503, "device daq: no features of 'b/c' now")
     feed(plant, 2.5)
     document = api.client.get_json("/v1/features", asked)
-    conforms(schemas.Features, document)
+    conforms(valueschemas.Features, document)
     assert document["table"] == "vibration.b/c"
     found = {feature["tag"]: feature for feature in document["features"]}
     assert found["rms"]["value"] == pytest.approx(2**0.5, rel=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from gateway.api.schemas import TagValue
+from gateway.api.valueschemas import TagValue
 from gateway.commands import topfeed
 
 NOW_NS = 1_700_000_000_000_000_000
