@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from gateway import __version__
 from gateway.errors import GatewayError
@@ -20,6 +20,12 @@ AT_HAND = 2
 CONNECT_S = 10.0
 WORKERS_S = 60.0
 """How long a scheduler has to answer, and to have a worker."""
+
+_NOTHING_BY_HTTP: Final[dict[str, list[str]]] = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+"""Without a dashboard, Dask still tells of the work to whoever asks."""
 
 
 class Pool:
@@ -65,10 +71,12 @@ class Pool:
 
 @contextlib.contextmanager
 def own_workers(count: int) -> Iterator[Pool]:
-    """Worker processes of one thread each, which end with the block."""
+    """Worker processes of one thread each, which end with the block; nobody else can use them."""
     distributed = _library()
+    import dask
+
     _silence()
-    with _ctrl_c_is_ours():
+    with _ctrl_c_is_ours(), dask.config.set(_NOTHING_BY_HTTP):
         cluster = distributed.LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -76,6 +84,8 @@ def own_workers(count: int) -> Iterator[Pool]:
             host="127.0.0.1",
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
+            # keys made anew, in memory: else other users of the machine could run code as this one
+            security=distributed.Security.temporary(),
         )
     with contextlib.closing(cluster), contextlib.closing(distributed.Client(cluster)) as client:
         yield Pool(client, "the process that gives out the work")

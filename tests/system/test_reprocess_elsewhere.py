@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support import free_port, until
@@ -23,6 +26,7 @@ from tests.system.reprocess_kit import (
     manifest,
     many,
     plant,
+    processes_of,
     re_computed,
     record,
     reprocess,
@@ -122,3 +126,42 @@ def test_the_workers_of_a_scheduler(plant: Path) -> None:
     assert b"Traceback" not in errors, errors
     assert f"the Dask scheduler at {address} is gone; what was done is kept".encode() in errors
     assert len(manifest(parts)) >= 2
+
+
+def said_by(port: int, *, tls: bool) -> bytes:
+    """What it says to somebody without its certificate, up to its end of the connection."""
+    got = b""
+    with (
+        contextlib.suppress(ssl.SSLError, ConnectionError),
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        contextlib.ExitStack() as stack,
+    ):
+        line: socket.socket = plain
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            line = stack.enter_context(context.wrap_socket(plain))
+        line.sendall(b"GET /json/identity.json HTTP/1.0\r\n\r\n")
+        while more := line.recv(4096):
+            got += more
+    return got
+
+
+def test_nobody_else_can_use_its_own_workers(plant: Path) -> None:
+    source = many(plant / "in")
+    with launched(plant, "--workers", "2", out="out.parquet", source=source) as process:
+        until(lambda: manifest(plant / "out.parquet.parts"), 120, "a file is done")
+        listening = [
+            at.laddr
+            for pid in processes_of(plant)
+            for at in psutil.Process(pid).net_connections("tcp")
+            if at.status == psutil.CONN_LISTEN
+        ]
+        assert len(listening) >= 4, "the scheduler, what watches the workers, and the workers"
+        assert {at.ip for at in listening} == {"127.0.0.1"}
+        for at in listening:
+            plain, encrypted = said_by(at.port, tls=False), said_by(at.port, tls=True)
+            assert plain == b"" or plain.startswith(b"HTTP/1.1 404"), plain
+            assert encrypted == b""
+        process.terminate()
+        process.communicate(timeout=60)
