@@ -32,6 +32,8 @@ MOST_WAITING = 32
 PATIENCE_S = 5.0
 """So long after its time a window is stored with the samples that there are."""
 LOOK_S = 0.1
+MEANWHILE_S = 1.0
+"""Samples of so long may come while a window is cut out."""
 FOLDER = "alarm-captures"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,300}\.npz")
@@ -236,7 +238,7 @@ def window(analysis: StreamAnalysis, index: int, asked: Asked) -> bytes:
     _, newest_ns, rate_hz = analysis.waveform(index, 0.0)
     section = analysis.section_of(index)
     whole_s = (section.spec.samples + section.moments.settling * section.spec.hop) / rate_hz
-    seconds = max(0.0, (newest_ns - alarm_ns) / 1e9) + max(config.pre_s, whole_s)
+    seconds = max(0.0, (newest_ns - alarm_ns) / 1e9) + max(config.pre_s, whole_s) + MEANWHILE_S
     samples, end_ns, rate_hz = analysis.waveform(index, seconds)
     if not len(samples):
         raise GatewayError("there are no samples: the stream began anew since the alarm")

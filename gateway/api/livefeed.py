@@ -104,7 +104,9 @@ class Feed:
 
     def take(self, came: Came) -> None:
         """A row came: the newest of its table."""
-        table = came.row.table
+        table, sent = came.row.table, self._sent.get(came.row.table)
+        if sent is not None and sent.row is came.row:
+            return  # it was the newest that was known when a client came
         if self.rows is None and self.pick(table) is not None:
             self._waiting[table] = came
 
@@ -129,9 +131,7 @@ class Feed:
             return
         self.is_late = self.hurries = True
         for row in newest:
-            sent = self._sent.get(row.table)
-            if sent is None or sent.row is not row:
-                self.take(Came(row, 0.0))
+            self.take(Came(row, 0.0))
 
     def forget(self, table: Table) -> None:
         """The table is gone."""

@@ -187,7 +187,7 @@ class Top(App[None]):
         self.run_worker(self._watch())
 
     async def _watch(self) -> None:
-        while True:
+        while self._is_whole():
             self._now.clear()
             try:
                 frame = await asyncio.to_thread(topfeed.ask, self._client, self._wanted())
@@ -196,13 +196,17 @@ class Top(App[None]):
             else:
                 self._frame, self._failure = frame, ""
                 self._heard_at = time.monotonic()
-            if not self.query("#head"):
-                return  # it was closed meanwhile
+            if not self._is_whole():
+                return
             self._show()
             try:
                 await asyncio.wait_for(self._now.wait(), self._interval_s)
             except TimeoutError:
                 continue
+
+    def _is_whole(self) -> bool:
+        """Whether its parts are there: while it closes they go one by one."""
+        return len(self.query(Grid)) == len(PAGES) and bool(self.query("#head"))
 
     def _wanted(self) -> str | None:
         """The device of whose values to ask."""

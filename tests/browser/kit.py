@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.api.client import Client, NotRunning
-from tests.support import ROOT, free_port, until
+from gateway.api.client import Client, NotRunning, RequestFailed
+from tests.faults.peers import quiet_port
+from tests.support import ROOT, until
 from tests.system.cli_kit import started
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "gateway.yaml"
-        self.port = free_port()
+        self.port = quiet_port()  # it comes back to it after a kill
         self.process: subprocess.Popen[bytes] | None = None
         self.file.write_text(
             GATEWAY.replace("PORT", str(self.port)).replace("HOSTILE", HOSTILE.replace("'", "''"))
@@ -97,9 +98,14 @@ class Gateway:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "log").read_text()
         try:
-            return self.client.get_json("/v1/status")["state"] in ("good", "degraded")
-        except (NotRunning, TimeoutError):
+            if self.client.get_json("/v1/status")["state"] not in ("good", "degraded"):
+                return False
+            # a trend asks for it at once, and Chromium tells of a 404 while nothing is stored
+            for device, tag in (("press_1", "process:force"), ("sweep", "sweep:s00")):
+                self.client.get_json("/v1/history", {"device": device, "tag": tag, "from": "-1h"})
+        except (NotRunning, RequestFailed, TimeoutError):
             return False
+        return True
 
     def send(self, what: signal.Signals) -> None:
         assert self.process is not None
@@ -145,6 +151,11 @@ def busy_s(page: Page, cpu: bool = True) -> Any:
         return float(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
 
     return read
+
+
+def no_dialog(page: Page) -> None:
+    """Until the last one is closed: what it did may be seen on the page before."""
+    until(lambda: page.locator("dialog").count() == 0, 20, "the dialog to close")
 
 
 def elapsed(begun: float) -> float:

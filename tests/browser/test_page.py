@@ -56,8 +56,8 @@ def test_a_trend_moves_zooms_into_history_and_comes_back(pages: Pages) -> None:
     still = pictures(page)
     page.reload()  # the address has the stretch of time
     until(lambda: page.get_attribute("button.live", "aria-pressed") == "false")
+    until(lambda: page.evaluate("() => document.querySelector('.panels')?.dataset.loaded > 0"))
     until(lambda: "nothing is stored" not in page.inner_text(".trend-foot"))
-    assert page.evaluate("() => document.querySelector('.panels').dataset.loaded") != "0"
     assert still
     page.click("button.live")
     moving = pictures(page)
@@ -81,7 +81,7 @@ def test_tags_are_found_and_put_into_the_trend(pages: Pages) -> None:
     until(lambda: page.locator("table.tags tbody tr").count() == 1)
     page.check("table.tags input[type=checkbox]")
     wait_text(page, ".legend", "level")
-    assert "level" in page.url
+    until(lambda: "level" in page.url)
     page.fill("input[type=search]", "nothing like it")
     until(lambda: page.is_visible("text=No tag matches"))
 
@@ -139,9 +139,8 @@ def test_the_spectra_have_their_markers(pages: Pages) -> None:
     page = pages.open("vibration/pump_1/drive_end")
     wait_text(page, "dl.facts dd", "rpm")
     counts = "() => [...document.querySelectorAll('.lines canvas')].map((c) => c.toDataURL())"
+    until(lambda: len(page.evaluate(counts)) == 3)
     page.click("text=Hold")
-    with_markers = page.evaluate(counts)
-    assert len(with_markers) == 3
     for name in ("1x 2x 3x", "BPFO", "BPFI", "BSF", "FTF"):
         before = page.evaluate(counts)
         page.click(f"button.family:has-text('{name}')")
@@ -212,7 +211,7 @@ def test_sixteen_series_leave_the_main_thread_free(pages: Pages) -> None:
     tags = ",".join(f"sweep:{name}" for name in SERIES)
     page = pages.open(f"device/sweep?tags={tags}")
     wait_text(page, ".legend b", r"\d bar")
-    assert page.locator(".legend b").count() == len(SERIES)
+    until(lambda: page.locator(".legend b").count() == len(SERIES))
     drawn = _count_draws(page)
     read = busy_s(page)
     busy, begun, first = read(), time.monotonic(), drawn()

@@ -163,7 +163,8 @@ def test_postgres(tmp_path: Path, postgres: PostgresServer) -> None:
         send = "curl -sf --unix-socket s http://localhost/v1/ingest --data-binary"
         for value in ("1.5", '"on"'):
             typed(f"{send} 't,device=oven v={value}'", tmp_path, {})
-        until(lambda: typed("gateway dead-letters list --sink plant --json", tmp_path, {}).stdout)
+        listed = "gateway dead-letters list --sink plant --json"
+        until(lambda: typed(listed, tmp_path, {}).stdout, 60, "the letter to be listed")
         asked = "SELECT series_id FROM gateway.tags WHERE tag = 'v'"
         ((number,),) = db.execute(asked).fetchall()
         db.execute(todo["gateway.series"].partition(";")[0].replace("17", str(number)).encode())

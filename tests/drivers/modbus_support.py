@@ -35,7 +35,7 @@ def make(
     """A driver with these tags, perhaps ``on`` a shared bus; ``config`` are its settings."""
     if on is not None:
         config["bus"] = on.name
-    settings = {"driver": "modbus", "map": Path("map.yaml"), "timeout_s": 1.0, **config}
+    settings = {"driver": "modbus", "map": Path("map.yaml"), "timeout_s": 3.0, **config}
     return ModbusDriver(
         name, ModbusDriver.config_class.model_validate(settings), make_map(tags, base), on
     )

@@ -113,7 +113,7 @@ def test_a_delay_beyond_the_timeout_loses_the_device_at_the_timeout() -> None:
     with pytest.raises(DeviceUnavailable) as lost:
         driver.read(driver.groups[0])
     assert lost.value.reason == "timeout"
-    assert 0.05 <= time.monotonic() - begun < 2
+    assert 0.05 <= time.monotonic() - begun < 30, "half the delay"
     assert driver.read(driver.groups[1])[0].value(0) == 4.0
     driver.now_ns = Clock(at(50))
     assert driver.read(driver.groups[0])[0].value(0) == 4.0

@@ -17,6 +17,12 @@ from tests.sims.modbus_faults import Answer, Asked, FaultyPeer, crc
 from tests.support import until
 
 TIMEOUT_S = 0.15
+"""Where no answer is to come in time."""
+PATIENT_S = 5.0
+"""Where one must come: this machine may be busy."""
+SLOW_S = 0.5
+LATE_S = 1.5 * SLOW_S
+"""An answer that is late by half a time-out, so that it is neither in time nor missed."""
 TAGS = {"a": {"address": "holding:10", "type": "uint16[4]"}}
 GOOD = {f"a_{i}": 10 + i for i in range(4)}
 TRANSPORTS = pytest.mark.parametrize("rtu", [False, True], ids=["tcp", "rtu_over_tcp"])
@@ -28,10 +34,15 @@ def connected(peer: FaultyPeer, rtu: bool, tags: Any = None, **config: Any) -> M
         host="127.0.0.1",
         port=peer.port,
         transport="rtu_over_tcp" if rtu else "tcp",
-        **{"timeout_s": TIMEOUT_S, **config},
+        **{"timeout_s": PATIENT_S, **config},
     )
     driver.connect()
     return driver
+
+
+def wait_longer(driver: ModbusDriver) -> None:
+    """From now on answers are to come."""
+    driver._pace = driver._pace._replace(timeout_s=PATIENT_S)
 
 
 def once(first: Callable[[Asked], Answer]) -> Callable[[Asked], Answer]:
@@ -40,7 +51,7 @@ def once(first: Callable[[Asked], Answer]) -> Callable[[Asked], Answer]:
 
 
 def drip(asked: Asked) -> Answer:
-    return [(0.04 * i, bytes((byte,))) for i, byte in enumerate(asked.good())]
+    return [(0.1 * i, bytes((byte,))) for i, byte in enumerate(asked.good())]
 
 
 WRONG: dict[str, tuple[str, Callable[[Asked], Answer]]] = {
@@ -90,14 +101,17 @@ def test_an_answer_that_is_not_right_in_every_byte_gives_no_value(
     rtu: bool, name: str, reason: str, fault: Callable[[Asked], Answer]
 ) -> None:
     with FaultyPeer(once(fault), rtu=rtu) as peer:
-        driver = connected(peer, rtu)
+        # what is wrong must come in time; that an RTU line has no other is known only after it
+        timeout_s = TIMEOUT_S if reason == "timeout" else 1.0
+        driver = connected(peer, rtu, timeout_s=timeout_s)
         begun = time.monotonic()
         with pytest.raises(DeviceUnavailable) as caught:
             values(driver)
         assert caught.value.reason == reason, caught.value
-        assert time.monotonic() - begun < TIMEOUT_S + 0.3
+        assert time.monotonic() - begun < timeout_s + 1.0
         # bytes that still come would be taken for part of the next answer, which is then not GOOD
-        until(lambda: peer.is_quiet)
+        until(lambda: peer.asked and peer.is_quiet)
+        wait_longer(driver)
         driver.connect()
         assert values(driver) == GOOD
         assert peer.connections == 2, "a connection that lied is not used again"
@@ -108,9 +122,10 @@ def test_an_answer_that_is_not_right_in_every_byte_gives_no_value(
 def test_the_rest_of_a_slow_answer_is_in_no_value(rtu: bool) -> None:
     """It comes while the next requests wait: those answers are right, or they are none."""
     with FaultyPeer(once(drip), rtu=rtu) as peer:
-        driver = connected(peer, rtu)
+        driver = connected(peer, rtu, timeout_s=TIMEOUT_S)
         with pytest.raises(DeviceUnavailable):
             values(driver)
+        until(lambda: peer.asked)
         reasons = set()
         while not peer.is_quiet:
             try:
@@ -119,6 +134,8 @@ def test_the_rest_of_a_slow_answer_is_in_no_value(rtu: bool) -> None:
             except DeviceUnavailable as error:
                 reasons.add(error.reason)
         assert reasons <= {"protocol", "timeout"}
+        wait_longer(driver)
+        driver.close()  # what came after a right answer may wait in this connection
         driver.connect()
         assert values(driver) == GOOD
         driver.close()
@@ -138,8 +155,8 @@ def test_an_answer_that_comes_late_is_never_taken_for_the_next(rtu: bool, other:
         "a": {"address": "holding:10", "type": "uint16[4]"},
         "b": {"address": other, "type": "uint16[4]"},
     }
-    with FaultyPeer(late, rtu=rtu) as peer:
-        driver = connected(peer, rtu, tags, one_request_per_tag=True)
+    with FaultyPeer(late, rtu=rtu, in_order=rtu) as peer:
+        driver = connected(peer, rtu, tags, one_request_per_tag=True, timeout_s=TIMEOUT_S)
         good = 0
         for _ in range(12):
             try:
@@ -162,10 +179,10 @@ def test_an_answer_that_comes_late_is_never_taken_for_the_next(rtu: bool, other:
 
 def test_a_unit_that_answers_everything_one_timeout_late_gives_no_value_at_all() -> None:
     def shifted(asked: Asked) -> Answer:
-        return [(TIMEOUT_S + 0.05, asked.frame(asked.data(base=100 * asked.number)))]
+        return [(LATE_S, asked.frame(asked.data(base=100 * asked.number)))]
 
     with FaultyPeer(shifted, rtu=True) as peer:
-        driver = connected(peer, rtu=True)
+        driver = connected(peer, rtu=True, timeout_s=SLOW_S)
         for _ in range(6):
             with pytest.raises(DeviceUnavailable):
                 values(driver)
@@ -177,13 +194,14 @@ def test_a_unit_that_answers_everything_one_timeout_late_gives_no_value_at_all()
 def test_a_late_refusal_does_not_make_a_good_tag_bad() -> None:
     def behave(asked: Asked) -> Answer:
         if asked.number == 0:
-            return [(TIMEOUT_S + 0.05, asked.refuse(2))]
+            return [(LATE_S, asked.refuse(2))]
         return [(0.08, asked.good())]
 
-    with FaultyPeer(behave, rtu=True) as peer:
-        driver = connected(peer, rtu=True)
+    with FaultyPeer(behave, rtu=True, in_order=True) as peer:
+        driver = connected(peer, rtu=True, timeout_s=SLOW_S)
         with pytest.raises(DeviceUnavailable):
             values(driver)
+        wait_longer(driver)
         driver.connect()
         assert values(driver) == GOOD
         driver.close()
@@ -191,13 +209,13 @@ def test_a_late_refusal_does_not_make_a_good_tag_bad() -> None:
 
 def test_a_late_answer_of_one_unit_does_not_disturb_another_on_the_line() -> None:
     def behave(asked: Asked) -> Answer:
-        return [(TIMEOUT_S + 0.05 if asked.unit == 2 else 0.1, asked.good())]
+        return [(LATE_S if asked.unit == 2 else 0.1, asked.good())]
 
-    with FaultyPeer(behave, rtu=True) as peer:
+    with FaultyPeer(behave, rtu=True, in_order=True) as peer:
         bus = make_bus(host="127.0.0.1", port=peer.port, transport="rtu_over_tcp")
         slow, quick = (
-            make(TAGS, name=n, on=bus, unit=u, timeout_s=TIMEOUT_S)
-            for n, u in (("slow", 2), ("quick", 1))
+            make(TAGS, name=n, on=bus, unit=u, timeout_s=timeout_s)
+            for n, u, timeout_s in (("slow", 2, SLOW_S), ("quick", 1, PATIENT_S))
         )
         slow.connect()
         quick.connect()
@@ -248,7 +266,8 @@ def test_a_unit_that_owes_too_much_is_left_alone() -> None:
 @TRANSPORTS
 def test_a_refusal_is_a_bad_value_with_its_reason(rtu: bool, code: int, mark: str) -> None:
     with FaultyPeer(lambda a: [(0, a.refuse(code))], rtu=rtu) as peer:
-        driver = connected(peer, rtu)
+        # an RTU line listens for one time-out before it believes a unit that refuses all lengths
+        driver = connected(peer, rtu, timeout_s=1.0)
         assert set(values(driver).values()) == {mark}
         assert driver.status()["last_exception"].startswith(mark.removeprefix("BAD:"))
         driver.close()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import tty
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_an_unreachable_host_is_given_up_within_the_time_out() -> None:
     begun = time.monotonic()
     with pytest.raises(DeviceUnavailable) as caught:
         driver.connect()
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 5.0, "the kernel alone tries for minutes"
     assert caught.value.reason in ("timeout", "unreachable", "refused")
     driver.close()
 
@@ -82,11 +83,15 @@ def test_a_port_that_does_not_take_the_parity_is_not_reported_as_busy(parity: st
         os.close(adapter)
 
 
-def test_a_serial_adapter_that_is_pulled_out_makes_the_device_unavailable() -> None:
+def test_a_serial_adapter_that_is_pulled_out_makes_the_device_unavailable(tmp_path: Path) -> None:
     adapter, line = os.openpty()
     tty.setraw(line)
-    driver = make(PAIR, serial=os.ttyname(line), parity="none", timeout_s=0.2)
+    # by a name of its own, which goes with it: the kernel gives that of a terminal to the next
+    port = tmp_path / "ttyUSB0"
+    port.symlink_to(os.ttyname(line))
+    driver = make(PAIR, serial=str(port), parity="none", timeout_s=0.2)
     driver.connect()
+    port.unlink()
     os.close(line)
     os.close(adapter)
     for expected in ("closed", "no_port"):
@@ -188,7 +193,7 @@ def test_a_pause_can_be_interrupted() -> None:
         with pytest.raises(DeviceUnavailable) as caught:
             values(driver)
         assert caught.value.reason == "closed"
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5, "half the pause"
         driver.close()
 
 

@@ -28,6 +28,7 @@ from tests.sims.ni_peer import NiServer
 from tests.support import free_port, need_program, until
 
 BLOCK_S = 0.02
+TIMEOUT_S = 2.0
 BLOCK = 512
 
 
@@ -39,7 +40,7 @@ def server() -> Iterator[NiServer]:
 
 @pytest.fixture
 def driver(server: NiServer) -> Iterator[NidaqDriver]:
-    driver = make(FOUR, block_s=BLOCK_S, timeout_s=1.0, grpc=at(server.port))
+    driver = make(FOUR, block_s=BLOCK_S, timeout_s=TIMEOUT_S, grpc=at(server.port))
     yield driver
     driver.close()
 
@@ -70,7 +71,7 @@ def test_a_server_that_was_killed_is_lost_refused_and_found_again(driver: NidaqD
         assert lost(driver) == "closed"
         begun = time.monotonic()
         assert lost(driver, connecting=True) == "refused"
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < TIMEOUT_S
     with NiServer(doomed.port):
         assert_reads(driver)
         driver.close()
@@ -85,10 +86,10 @@ def test_a_frozen_server_is_given_up_in_time_and_its_old_task_ended(
         begun = time.monotonic()
         assert lost(driver) == "timeout"
         # the read, and the attempt to end the task in peace
-        assert time.monotonic() - begun < BLOCK_S + 1.0 + 1.0 + 0.5
+        assert time.monotonic() - begun < BLOCK_S + 2 * TIMEOUT_S + 2.0
         begun = time.monotonic()
         assert lost(driver, connecting=True) == "timeout"
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < TIMEOUT_S + 2.0
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
     # the card is still reserved by the task of the connection that was lost
@@ -203,7 +204,7 @@ def test_a_port_that_speaks_no_grpc_is_given_up_in_time() -> None:
         driver = make(FOUR, timeout_s=0.4, grpc=at(silent.getsockname()[1]))
         begun = time.monotonic()
         assert lost(driver, connecting=True) == "timeout"
-        assert time.monotonic() - begun < 0.9
+        assert time.monotonic() - begun < 2.4, "what grpc does by itself takes 20 s"
         driver.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.faults.conftest import proof
+from tests.faults.peers import quiet_port
 from tests.fleet import kit
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.postgreskit import Plant, plant, server
@@ -23,7 +24,8 @@ collect_ignore = [] if CI or os.environ.get("GATEWAY_FAULTS") else ["test_chaos.
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[RedisPeer]:
-    with redis_server(tmp_path / "redis") as made:
+    # it is killed by some, and is to come back to the same port
+    with redis_server(tmp_path / "redis", port=quiet_port()) as made:
         yield made
 
 

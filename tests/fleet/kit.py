@@ -84,21 +84,21 @@ def running(file: Path | WriterFile, name: str = "w1") -> Iterator[Worker]:
         made.stop()
 
 
-def settled(worker: Worker, rows_stored: int, within_s: float = 20.0) -> dict[str, Any]:
+def settled(worker: Worker, rows_stored: int, within_s: float = 60.0) -> dict[str, Any]:
     """The status once so many rows are stored or refused, and nothing is in hand."""
 
-    def status() -> dict[str, Any] | None:
-        found = worker.status()
-        sink = found["sink"]
-        done = sink["rows_stored"] + sink["rows_rejected"] >= rows_stored
-        return found if done and not found["redis"]["entries_in_hand"] else None
+    def is_through() -> bool:
+        sink = worker.status()["sink"]
+        if sink["rows_stored"] + sink["rows_rejected"] < rows_stored:
+            return False
+        # a later look: in the one above this may be from before they were read
+        return not worker.status()["redis"]["entries_in_hand"]
 
     try:
-        found = until(status, within_s, f"{rows_stored} rows")
+        until(is_through, within_s, f"{rows_stored} rows")
     except AssertionError:
         raise AssertionError(worker.status()) from None
-    assert found is not None
-    return found
+    return worker.status()
 
 
 def pending(client: redis.Redis, stream: str, group: str = "store") -> int:

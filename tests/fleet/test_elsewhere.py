@@ -86,6 +86,8 @@ def test_what_only_a_gateway_has(peer: RedisPeer, tmp_path: Path) -> None:
             assert (refused.value.status, "ask hall-3" in str(refused.value)) == (status, True)
         # what the shared store has is answered from there
         asked = {"alarm": "hall-3:press/force.high"}
+        # the alarm itself is there before its transition is in the stream
+        until(lambda: node.get_json("/v1/alarms/history", asked)["transitions"], 30, "its change")
         assert len(node.get_json("/v1/alarms/history", asked)["transitions"]) == 1
         asked = {"alarm": "hall-3:press/force.low"}
         assert node.get_json("/v1/alarms/history", asked)["transitions"] == []

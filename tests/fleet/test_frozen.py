@@ -55,7 +55,7 @@ def locked(plant: Plant, table: str) -> Iterator[None]:
 
 def in_hand(a: Process) -> int:
     status = a.status()
-    return int(status["redis"]["entries_in_hand"]) if status else 0
+    return int(status["redis"]["entries_in_hand"]) if status else -1  # no answer is not "none"
 
 
 def owners(client: redis.Redis) -> set[bytes]:

@@ -144,7 +144,9 @@ def test_an_outage_of_the_store_costs_nothing_and_no_try(
     client: redis.Redis, plant: Plant, file: Path
 ) -> None:
     """However long it takes: nobody takes over what a living worker waits with."""
-    with kit.running(file, "a") as a, kit.running(file, "b") as b:
+    # a thread that stands still for a second must not look like a dead worker
+    settings = load_writer(file).model_copy(update={"claim_after_s": 3.0})
+    with kit.running(settings, "a") as a, kit.running(settings, "b") as b:
         until(lambda: a.ready()[0] and b.ready()[0])
         plant.server.stop()
         try:
@@ -156,14 +158,17 @@ def test_an_outage_of_the_store_costs_nothing_and_no_try(
             until(lambda: len(client.xpending_range(*idle)) > 1)
             first = client.xpending_range(*idle)[0]
             clock = client.time()[0]
-            until(lambda: client.time()[0] > clock + 3)
+            until(lambda: client.time()[0] > clock + 5, 20)
             again = client.xpending_range(*idle)[0]
             assert again["consumer"] == first["consumer"]
             assert again["times_delivered"] == 1
-            assert again["time_since_delivered"] < 1000
+            assert again["time_since_delivered"] < 3000
         finally:
             plant.server.start()
-        until(lambda: a.status()["sink"]["rows_stored"] + b.status()["sink"]["rows_stored"] == 400)
+        # they may have to wait for their next try
+        until(
+            lambda: a.status()["sink"]["rows_stored"] + b.status()["sink"]["rows_stored"] == 400, 60
+        )
     assert plant.one("SELECT count(*) FROM sample") == 400
     assert client.xlen("dead:store") == 0
     assert kit.pending(client, "readings:hall-1") == 0
@@ -214,12 +219,14 @@ def test_two_workers_share_and_a_second_group_gets_all_again(
     total = 60
     for n in range(total):
         kit.add(client, kit.rows(kit.table(f"hall-{n % 4}"), 10 * n, 10))
-    with kit.running(file, "a") as a, kit.running(file, "b") as b:
+    # else one that stands still for a second has its rows stored, and counted, by the other, too
+    settings = load_writer(file).model_copy(update={"claim_after_s": 20.0})
+    with kit.running(settings, "a") as a, kit.running(settings, "b") as b:
 
         def stored(worker: Worker) -> int:
             return int(worker.status()["sink"]["rows_stored"])
 
-        until(lambda: stored(a) + stored(b) == 10 * total)
+        until(lambda: stored(a) + stored(b) == 10 * total, 40)
     assert plant.one("SELECT count(*) FROM sample") == 10 * total
     (tmp_path / "two").mkdir()
     history = kit.write_file(

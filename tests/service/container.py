@@ -65,8 +65,8 @@ class Machine:
             start_new_session=True,
         )  # fmt: skip
         try:
-            self._leader = until(self._find_leader, 20, "the container's systemd")
-            until(self._is_up, 30, "the container to be up")
+            self._leader = until(self._find_leader, 60, "the container's systemd")
+            until(self._is_up, 90, "the container to be up")
         except BaseException:
             self.close()
             raise
@@ -138,6 +138,7 @@ class Machine:
 
     def journal(self, unit: str, *options: str) -> list[dict[str, Any]]:
         """The entries of a unit, oldest first."""
+        self.run("journalctl", "--sync")  # journald may be behind with what was said
         text = self.out("journalctl", "--no-pager", "-o", "json", "-u", unit, *options)
         return [json.loads(line) for line in text.splitlines()]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.peers import quiet_port
 from tests.service import packages
 from tests.service.container import tree
-from tests.support import ROOT, free_port, need_program, until
+from tests.support import ROOT, need_program, until
 
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 FILE = ROOT / "package/container/Containerfile"
@@ -72,7 +73,8 @@ def test_the_image_builds_and_its_gateway_runs(tmp_path: Path) -> None:
         before, _, behind = demo.partition("  influx:\n")
         demo = before + behind[behind.index("  history:") :]  # no server in this test
         file = tmp_path / "gateway.yaml"
-        file.write_text(demo.replace("0.0.0.0:8080", f"127.0.0.1:{free_port()}"))
+        port = quiet_port()  # it is some time until it is listened on
+        file.write_text(demo.replace("0.0.0.0:8080", f"127.0.0.1:{port}"))
         buildah("copy", "--quiet", made, str(file), "/etc/edge-gateway/gateway.yaml")
         press = str(ROOT / "configs/maps/press.yaml")
         buildah("copy", "--quiet", made, press, "/etc/edge-gateway/maps/press.yaml")
@@ -91,7 +93,7 @@ def test_the_image_builds_and_its_gateway_runs(tmp_path: Path) -> None:
                 )  # fmt: skip
                 return done.returncode == 0
 
-            until(healthy, 40, "the health check")
+            until(healthy, 90, "the health check")
         finally:
             process.terminate()
             process.wait(30)

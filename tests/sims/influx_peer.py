@@ -44,9 +44,9 @@ store-enabled = false
 """
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, timeout_s: float = 1.0) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
             answer.read()
     except OSError:
         return False
@@ -245,7 +245,7 @@ class VictoriaPeer:
 
     def export(self, match: str) -> dict[tuple[str, ...], dict[int, float]]:
         """(metric name, sorted labels as k=v...) -> time in ms -> value."""
-        assert _answers(f"{self.url}/internal/force_flush")
+        assert _answers(f"{self.url}/internal/force_flush", 20.0)  # it writes to the disk
         query = urllib.parse.urlencode({"match[]": match})
         with urllib.request.urlopen(f"{self.url}/api/v1/export?{query}") as answer:
             lines = answer.read().decode().splitlines()

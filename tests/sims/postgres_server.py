@@ -28,6 +28,16 @@ def _programs() -> Path:
     return found[-1].parent
 
 
+def _lives(pid: int) -> bool:
+    try:
+        state = (
+            Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
 class PostgresServer:
     """A server whose passwords are asked for; ``settings`` as in postgresql.conf."""
 
@@ -123,7 +133,8 @@ class PostgresServer:
     def signal(self, number: int) -> None:
         """To all of its processes."""
         for pid in self.pids():
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # one that has ended just now
+                os.kill(pid, number)
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -144,9 +155,13 @@ class PostgresServer:
         """End it at once, as by a power cut of the server's machine. Idempotent."""
         if self._process is None:
             return
+        self._process.send_signal(signal.SIGSTOP)  # it makes no others meanwhile
+        pids = self.pids()
         self.signal(signal.SIGKILL)
         self._process.wait(30)
         self._process = None
+        # a server that starts while one of them has the shared memory ends at once
+        until(lambda: not any(map(_lives, pids)), 30, "PostgreSQL's processes to be gone")
 
     def stop(self) -> None:
         """End it in order (fast shutdown). Idempotent."""

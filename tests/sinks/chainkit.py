@@ -53,20 +53,25 @@ class SinkChain:
             self._is_running = False
 
     def publish_all(self, *rows: Row) -> None:
-        """Publish, and wait until the writer has taken them."""
+        """Publish at once, so that they are one batch, and wait until the writer has taken them."""
         before = self.writer.status()["rows_accepted"]
-        for row in rows:
-            self.hub.publish(row)
+        self.hub.publish_all(rows)
         until(lambda: self.writer.status()["rows_accepted"] == before + len(rows))
 
     def settled(self, rows: int) -> dict[str, Any]:
-        """The status when so many rows were stored or refused since the start."""
+        """The status when so many rows were stored or refused since the start, and none waits."""
 
-        def status() -> dict[str, Any] | None:
+        def is_through() -> bool:
             found = self.writer.status()
-            return found if found["rows_stored"] + found["rows_rejected"] >= rows else None
+            # a batch leaves the spool only when all that is counted of it was counted
+            done = found["rows_stored"] + found["rows_rejected"] >= rows
+            return done and not self.writer.status()["pending_batches"]
 
-        return until(status, 30, f"{rows} rows to be delivered; {self.writer.status()}")
+        try:
+            until(is_through, 60, f"{rows} rows to be delivered")
+        except AssertionError:
+            raise AssertionError(self.writer.status()) from None
+        return self.writer.status()  # a look of before may be older in one part than in another
 
     def state(self, state: str, words: str = "") -> dict[str, Any]:
         """The status when the sink is in that state, with these words."""

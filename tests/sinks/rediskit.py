@@ -14,6 +14,7 @@ from gateway.sinks import RemoteSink, find_sink
 from gateway.sinks.redis import RedisConfig, RedisSink
 from gateway.wire import decode_batch
 from gateway.writer import Writer
+from tests.faults.peers import quiet_port
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.chainkit import SinkChain
 
@@ -50,13 +51,13 @@ class Chain(SinkChain):
         return self.run(sink)
 
     def publish(self, *rows: Row) -> None:
-        for row in rows:
-            self.hub.publish(row)
+        self.hub.publish_all(rows)
 
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[RedisPeer]:
-    with redis_server(tmp_path / "redis") as made:
+    # it is killed by some, and is to come back to the same port
+    with redis_server(tmp_path / "redis", port=quiet_port()) as made:
         yield made
 
 
@@ -69,7 +70,7 @@ def looker(peer: RedisPeer) -> Iterator[Any]:
 
 @contextmanager
 def sink_of(peer: RedisPeer, folder: Path, **settings: Any) -> Iterator[RedisSink]:
-    keys = {"type": "redis", "host": "127.0.0.1", "port": peer.port, "timeout_s": 1.0, **settings}
+    keys = {"type": "redis", "host": "127.0.0.1", "port": peer.port, "timeout_s": 10.0, **settings}
     made = RedisSink("fleet", RedisConfig.model_validate(keys), folder)
     try:
         yield made

@@ -81,14 +81,14 @@ def test_only_the_lines_that_conflict_are_refused(
     assert status == 204
     good = Table("good", "d", [Column("v", "f8")], [("device", "d")])
     clash = Table("clash", "d", [Column("v", "f8")], [("device", "d"), ("module", "a b")])
-    writer = gateway.start(influx.url)
-    for n in range(1, 501):
-        table = clash if n in (3, 250, 251) else good
-        gateway.hub.publish(Row(table, START_NS + n, (np.array([n / 4]),)))
-    until(lambda: writer.status()["rows_stored"] == 497, 20)
+    gateway.start(influx.url)
+    tables = {n: clash if n in (3, 250, 251) else good for n in range(1, 501)}
+    # one batch, so that one loss names what was refused of it
+    gateway.publish_all(*(Row(t, START_NS + n, (np.array([n / 4]),)) for n, t in tables.items()))
+    status = gateway.settled(500)
     until(lambda: gateway.losses)
     assert influx.count("good", "v") == 497
-    assert writer.status()["rows_rejected"] == 3
+    assert (status["rows_stored"], status["rows_rejected"]) == (497, 3)
     (loss,) = gateway.losses
     assert loss[:6] == ("influx", "d", "clash.a b", START_NS + 3, START_NS + 251, 3)
     assert loss.cause == "rejected"
@@ -237,15 +237,17 @@ def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
     def start() -> Pump:
         first = published[-1] + 200 if published else 0  # some time passes between two runs
         pump = start_pump("row_pump", tmp_path, influx.url, first)
-        until(lambda: len(pump.lines) > 120, 20)
+        until(lambda: len(pump.lines) > 400, 20)
         return pump
+
+    def numbers_of(loss: dict[str, Any]) -> range:
+        return range(*((loss[k] - START_NS) // STEP_NS + 1 for k in ("first_ns", "last_ns")))
 
     def account(pump: Pump, numbers: list[int]) -> None:
         published.extend(numbers)
         for loss in pump.losses:
             assert loss["cause"] == "unclean_stop", loss
-            ends = ((loss[key] - START_NS) // STEP_NS + 1 for key in ("first_ns", "last_ns"))
-            lost.update(range(*ends))
+            lost.update(numbers_of(loss))
             # what a killed run had told, but not stored, the next one tells again
             told[loss["first_ns"], loss["last_ns"]] = loss["rows"]
 
@@ -263,10 +265,12 @@ def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
     def stored() -> list[int]:
         return [row["n"] for row in influx.rows("numbers")]
 
+    def named() -> set[int]:
+        """Also what this run tells of the kill before it, which is not accounted yet."""
+        return lost.union(*(numbers_of(loss) for loss in pump.losses))
+
     older = set(published)
-    until(
-        lambda: len(older - set(stored())) <= sum(told.values()) + 25, 20, "the backlog to arrive"
-    )
+    until(lambda: older - set(stored()) <= named(), 40, "the backlog to arrive, or to be named")
     until(lambda: any(json.loads(t) for t in pump.lines if t.startswith("{")), 20)
     account(pump, pump.end())
     rows = influx.rows("numbers")
@@ -275,8 +279,9 @@ def test_server_down_and_gateway_killed_meanwhile_everything_is_there_or_named(
     assert len(numbers) == len(set(numbers))
     missing = set(published) - set(numbers)
     assert missing <= lost, "rows vanished in silence"
-    assert len(missing) <= sum(told.values()) <= 3 * 2 * 25
-    assert len(numbers) > 500
+    # two flushes at each of three kills, or 0.4 s of a disk that was slow just then
+    assert len(missing) <= sum(told.values()) <= 3 * 200
+    assert len(numbers) > 1500
 
 
 README = ROOT / "gateway" / "sinks" / "influxdb" / "README.md"

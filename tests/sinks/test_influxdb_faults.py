@@ -29,7 +29,7 @@ class Sinks:
 
     def __call__(self, url: str, **more: object) -> InfluxSink:
         config = InfluxConfig.model_validate(
-            {"type": "influxdb", "url": url, "org": "o", "bucket": "b", "timeout_s": 1.0, **more}
+            {"type": "influxdb", "url": url, "org": "o", "bucket": "b", "timeout_s": 10.0, **more}
         )
         self.made.append(InfluxSink("influx", config, self.folder))
         return self.made[-1]
@@ -135,15 +135,17 @@ def test_the_time_of_a_request_is_bounded_in_all(sinks: Sinks, answer: hf.Answer
     with hf.faults(answer) as server:
         start = time.monotonic()
         with pytest.raises(SinkUnavailable):
-            sinks(server.url).deliver(BODY, "lp")
-        assert time.monotonic() - start < 2.0
+            sinks(server.url, timeout_s=1.0).deliver(BODY, "lp")
+        assert time.monotonic() - start < 5.0  # the server goes on for more than that
 
 
 def test_a_server_that_reads_too_slowly_or_says_nothing_asks_for_less_at_once(sinks: Sinks) -> None:
     with hf.faults(hf.STORED, rate=1.0) as server, pytest.raises(TooSlow):
-        sinks(server.url).deliver(b"x" * 16_000_000, "lp")  # more than the buffers hold
+        sinks(server.url, timeout_s=1.0).deliver(
+            b"x" * 16_000_000, "lp"
+        )  # more than the buffers hold
     with hf.faults(hf.hang) as server, pytest.raises(TooSlow, match="no answer within 1 s"):
-        sinks(server.url).deliver(BODY, "lp")
+        sinks(server.url, timeout_s=1.0).deliver(BODY, "lp")
     with hf.faults(hf.reset) as server, pytest.raises(SinkUnavailable) as caught:
         sinks(server.url).deliver(BODY, "lp")
     assert not isinstance(caught.value, TooSlow), "its size has nothing to do with it"

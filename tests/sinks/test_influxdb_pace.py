@@ -26,8 +26,13 @@ TABLE = Table("m", "d", [Column(f"c{i}", "f8") for i in range(10)], [("device", 
 def publish(gateway: Gateway, first: int, rows: int) -> None:
     """Rows that compress badly: about 100 bytes each."""
     values = np.random.default_rng(first).uniform(-1e9, 1e9, (rows, 10))
-    for n, row in enumerate(values.tolist()):
-        gateway.hub.publish(Row(TABLE, START_NS + first + n, make_parts(TABLE, row)))
+    # at once: how large the batches are must not hang on how fast this thread is
+    gateway.hub.publish_all(
+        [
+            Row(TABLE, START_NS + first + n, make_parts(TABLE, row))
+            for n, row in enumerate(values.tolist())
+        ]
+    )
 
 
 def times(server: hf.FaultServer) -> set[int]:
@@ -154,13 +159,22 @@ def test_rows_outlast_every_answer_that_is_not_204(
     answers: list[hf.Answer],
     state: str,
 ) -> None:
-    gateway.backoff = Backoff(first_s=0.001, max_s=0.001, operator_s=0.001)
+    seen: list[tuple[str, bool]] = []
+
+    class Noting(Backoff):
+        """Notes the state at each pause: it lasts too short a time for another thread to see."""
+
+        def pause_s(self, failures: int, error: SinkUnavailable) -> float:
+            now = gateway.writer.status()
+            seen.append((now["state"], bool(now["error"])))
+            return super().pause_s(failures, error)
+
+    gateway.backoff = Noting(first_s=0.001, max_s=0.001, operator_s=0.001)
     with hf.faults(*answers, hf.hang, hf.STORED) as server:
-        writer = gateway.start(server.url, timeout_s=0.3)
+        gateway.start(server.url, timeout_s=1.0)
         publish(gateway, 0, 1)
-        until(lambda: writer.status()["state"] == state)
-        assert writer.status()["error"]
         status = gateway.settled(1)
+        assert seen == [(state, True)] * len(answers) + [("retrying", True)]
         assert (status["state"], status["error"]) == ("good", None)
         assert (status["rows_stored"], status["rows_rejected"]) == (1, 0)
         assert len(server.requests) == len(answers) + 2

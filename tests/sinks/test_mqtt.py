@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from gateway.errors import Rejected, SinkUnavailable
 from gateway.model import ALL, Column, Mark, Quality, Row, Selected, Table, bad, make_parts
 from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.sinks.mqtt.session import VERSIONS
+from tests.faults.peers import quiet_port
 from tests.sims.mosquitto import Broker, broker, heard
 from tests.sinks.rediskit import T0, Chain, rows_of, selected, send, table_of
 from tests.support import free_port, need_program, until
@@ -44,7 +44,7 @@ def made(tmp_path: Path) -> Iterator[Broker]:
 
 @contextlib.contextmanager
 def sink_of(port: int, folder: Path, **settings: Any) -> Iterator[MqttSink]:
-    keys = {"type": "mqtt", "host": "127.0.0.1", "port": port, "timeout_s": 3.0, **settings}
+    keys = {"type": "mqtt", "host": "127.0.0.1", "port": port, "timeout_s": 10.0, **settings}
     sink = MqttSink("fleet", MqttConfig.model_validate(keys), folder)
     try:
         yield sink
@@ -153,7 +153,10 @@ def test_an_idle_connection_is_kept_alive(made: Broker, tmp_path: Path) -> None:
 
 
 def test_thousands_go_through_a_small_window_in_order(made: Broker, tmp_path: Path) -> None:
-    with heard(made.port, ROWS) as messages, sink_of(made.port, tmp_path, in_flight=7) as sink:
+    with (
+        heard(made.port, ROWS) as messages,
+        sink_of(made.port, tmp_path, in_flight=7, timeout_s=40.0) as sink,
+    ):
         send(sink, *rows_of(table_of(), 3000))
         until(lambda: len(messages) == 3000, 20, "all messages")
     assert times(messages) == list(range(3000))
@@ -185,7 +188,7 @@ def test_a_topic_without_rights_costs_only_its_own_rows_and_they_can_be_sent_aga
             ("other", "press", "rejected")
         }
         assert "topic edge-gateway/hall-3/other/press: Not authorized" in chain.losses[0].detail
-        assert set(times(messages)) == set(range(21))
+        until(lambda: set(times(messages)) == set(range(21)), 20, "the rows to be heard")
         assert times(messages).count(20) == 1  # what is known to be refused goes apart
         box = chain.writer.letters
         assert box is not None
@@ -282,7 +285,7 @@ def test_what_is_no_payload_of_ours_is_rejected(made: Broker, tmp_path: Path) ->
 
 
 def test_a_broker_that_hangs_is_given_up_in_time(made: Broker, tmp_path: Path) -> None:
-    with sink_of(made.port, tmp_path, timeout_s=0.5) as sink:
+    with sink_of(made.port, tmp_path, timeout_s=2.0) as sink:
         send(sink, *rows_of(table_of(), 1))
         made.pause()
         begun = time.monotonic()
@@ -291,7 +294,7 @@ def test_a_broker_that_hangs_is_given_up_in_time(made: Broker, tmp_path: Path) -
                 send(sink, *rows_of(table_of(), 1, 1))
         finally:
             made.resume()
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 8
         send(sink, *rows_of(table_of(), 1, 2))
 
 
@@ -304,45 +307,57 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert not raised.value.operator
 
 
+@pytest.mark.timeout(120)
 def test_every_row_comes_although_the_broker_is_killed_again_and_again(tmp_path: Path) -> None:
-    port = free_port()
+    port = quiet_port()
     lines = ("persistence true", f"persistence_location {tmp_path}/broker/", "autosave_interval 1",
-             "autosave_on_changes true")  # fmt: skip
+             "autosave_on_changes true", "max_inflight_messages 0")  # fmt: skip
     chain = Chain(tmp_path, "mqtt")
     chain.start(type="mqtt", host="127.0.0.1", port=port, timeout_s=2.0)
+    sink = chain.sink
+    assert isinstance(sink, MqttSink)
     table = table_of()
     got: set[int] = set()
-    for at in range(0, 3000, 1000):
+    for at in range(0, 1200, 400):
         with broker(tmp_path / "broker", *lines, port=port) as made, heard(port, ROWS) as messages:
-            chain.publish(*rows_of(table, 1000, at))
+            chain.publish(*rows_of(table, 399, at))
             until(lambda: len(messages) > 100, 20, "some messages")
             made.kill()
+            chain.publish(*rows_of(table, 1, at + 399))  # it may have had all others by now
+            chain.state("retrying")
+            # what the broker had acknowledged it had passed on, but perhaps not read yet
+            out = chain.writer.status()["rows_stored"] + sink._out[1]
+            until(
+                lambda g=got, m=messages, n=out: len(g | set(times(m))) >= n, 20, "all that is out"
+            )
             got |= set(times(messages))
-        chain.state("retrying")
     with broker(tmp_path / "broker", *lines, port=port), heard(port, ROWS) as messages:
-        chain.settled(3000)
+        chain.settled(1200)
         status = chain.writer.status()
-        until(lambda: got | set(times(messages)) >= set(range(2000, 3000)), 20, "the last rows")
+        until(lambda: got | set(times(messages)) >= set(range(1200)), 20, "the last rows")
     chain.stop()
-    assert (status["rows_stored"], status["rows_rejected"]) == (3000, 0)
+    assert (status["rows_stored"], status["rows_rejected"]) == (1200, 0)
     assert chain.losses == []
 
 
-def test_what_was_acknowledged_of_a_batch_is_not_sent_again(tmp_path: Path) -> None:
-    port = free_port()
-    with sink_of(port, tmp_path, in_flight=20, timeout_s=10.0) as sink:
+def test_what_was_acknowledged_of_a_batch_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = quiet_port()
+    with sink_of(port, tmp_path, in_flight=20, timeout_s=30.0) as sink:
         (payload,) = sink.encode(selected(*rows_of(table_of(), 5000)))
-        with broker(tmp_path / "broker", port=port) as made, heard(port, ROWS) as first:
+        is_out = sink._one_is_out
+        with broker(tmp_path / "broker", port=port) as made:
 
             def kill_midway() -> None:
-                until(lambda: len(first) > 500, 20)
-                made.kill()
+                is_out()
+                if sink._out[1] == 500:
+                    made.kill()
 
-            killer = threading.Thread(target=kill_midway)
-            killer.start()
+            # by the thread that delivers, so that it is never through before
+            monkeypatch.setattr(sink, "_one_is_out", kill_midway)
             with pytest.raises(SinkUnavailable):
                 sink.deliver(payload.body, payload.format)
-            killer.join()
         done = sink._out[1]
         assert 400 < done < 5000
         with broker(tmp_path / "broker", port=port), heard(port, ROWS) as second:

@@ -74,14 +74,14 @@ def test_killed_in_the_middle_of_a_copy(own_server: PostgresServer, tmp_path: Pa
 def test_a_server_that_stops_answering(own_server: PostgresServer, tmp_path: Path) -> None:
     plant = Plant(own_server, tmp_path)
     plant.upgrade()
-    sink = PostgresSink("plant", plant.config(timeout_s=1.0), tmp_path)
+    sink = PostgresSink("plant", plant.config(timeout_s=3.0), tmp_path)
     send(sink, row(TABLE, NOW, *VALUES))
     with own_server.stopped():
         for _ in range(2):  # within a batch, and for a new connection
             begun = time.monotonic()
             with pytest.raises(SinkUnavailable):
                 send(sink, row(TABLE, NOW + 1, *VALUES))
-            assert time.monotonic() - begun < 5.0
+            assert time.monotonic() - begun < 10.0
     send(sink, row(TABLE, NOW + 1, *VALUES))
     assert stored(plant) == 40
     sink.close()

@@ -103,7 +103,8 @@ def test_a_lock_on_the_table_of_values_costs_one_wait_for_a_partition_and_not_on
     """Else a batch's time goes for waits, and it is never stored."""
     week = 7 * 86_400 * 10**9
     table = table_of(Column("force", "f8"))
-    quick = PostgresSink("q", plant.config(timeout_s=3.5), sink.state_dir)
+    # enough for one wait of 2 s and a slow machine, and not for the wait of each of five
+    quick = PostgresSink("q", plant.config(timeout_s=7.0), sink.state_dir)
     with plant.server.connect(plant.database, autocommit=False) as db:
         for name in ("sample", "sample_other"):
             db.execute(f"LOCK TABLE gateway.{name} IN ROW EXCLUSIVE MODE")

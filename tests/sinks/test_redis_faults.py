@@ -182,7 +182,7 @@ def test_whoever_else_answers_nothing_counts_as_stored(
         thread = threading.Thread(target=accept)
         thread.start()
         keys = {"type": "redis", "host": "127.0.0.1", "port": listener.getsockname()[1]}
-        sink = RedisSink("fleet", RedisConfig.model_validate({**keys, "timeout_s": 1.0}), tmp_path)
+        sink = RedisSink("fleet", RedisConfig.model_validate({**keys, "timeout_s": 5.0}), tmp_path)
         try:
             with pytest.raises(SinkUnavailable, match=words):
                 send(sink, *rows_of(table_of(), 1))
@@ -192,16 +192,16 @@ def test_whoever_else_answers_nothing_counts_as_stored(
 
 
 def test_a_redis_that_hangs_is_given_up_in_time(peer: RedisPeer, tmp_path: Path) -> None:
-    with sink_of(peer, tmp_path, timeout_s=0.3) as sink:
+    with sink_of(peer, tmp_path, timeout_s=2.0) as sink:
         send(sink, *rows_of(table_of(), 1))
         peer.pause()
         begun = time.monotonic()
         try:
-            with pytest.raises(SinkUnavailable, match=r"no answer within 0\.3 s"):
+            with pytest.raises(SinkUnavailable, match="no answer within 2 s"):
                 send(sink, *rows_of(table_of(), 1, 1))
         finally:
             peer.resume()
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 8
         send(sink, *rows_of(table_of(), 1, 2))
 
 
@@ -209,7 +209,7 @@ def test_a_lost_answer_gives_a_batch_twice_with_the_same_identities(
     tmp_path: Path, peer: RedisPeer, looker: Any
 ) -> None:
     chain = Chain(tmp_path, "redis")
-    chain.start(type="redis", host="127.0.0.1", port=peer.port, timeout_s=0.3)
+    chain.start(type="redis", host="127.0.0.1", port=peer.port, timeout_s=1.0)
     chain.publish(*rows_of(table_of(), 1))
     chain.settled(1)
     peer.pause()  # the request lies in its socket, and is done when it goes on
@@ -233,7 +233,7 @@ def test_nothing_is_lost_when_redis_is_killed_again_and_again(
         for row in rows_of(table, 1000, at):
             chain.publish(row)
         if at == 1000:
-            chain.settled(1)
+            until(lambda: chain.writer.status()["rows_stored"] > 0)  # and others are under way
         peer.kill()
         chain.publish(*rows_of(table, 1, 10_000 + at))
         chain.state("retrying")

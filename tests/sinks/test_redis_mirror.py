@@ -45,7 +45,7 @@ class Told:
 
 @pytest.fixture
 def sink(peer: RedisPeer, tmp_path: Path) -> Iterator[RedisSink]:
-    keys = {"type": "redis", "host": "127.0.0.1", "port": peer.port, "timeout_s": 1.0}
+    keys = {"type": "redis", "host": "127.0.0.1", "port": peer.port, "timeout_s": 5.0}
     made = RedisSink("fleet", RedisConfig.model_validate(keys), tmp_path)
     yield made
     made.close()

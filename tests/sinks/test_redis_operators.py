@@ -59,11 +59,11 @@ class Rig:
         self._peer = peer
         self._folder = folder
         self._sink: RedisSink | None = None
-        server = {"host": "127.0.0.1", "port": peer.port, "timeout_s": 1.0}
+        server = {"host": "127.0.0.1", "port": peer.port, "timeout_s": 5.0}
         self.operating = Operating(RedisServer.model_validate(server), "node-1")
 
     def start(self, *, remote: bool = True) -> None:
-        keys = {"type": "redis", "host": "127.0.0.1", "port": self._peer.port, "timeout_s": 1.0}
+        keys = {"type": "redis", "host": "127.0.0.1", "port": self._peer.port, "timeout_s": 5.0}
         config = RedisConfig.model_validate({**keys, "publish": False, "remote_operators": remote})
         self._sink = RedisSink("fleet", config, self._folder)
         operate = RemoteOperators(self.plant, self.audit)  # type: ignore[arg-type]

@@ -117,7 +117,7 @@ def test_groups_that_read_while_it_is_trimmed_miss_nothing(
         for at in range(1, count):
             send(sink, *rows_of(table, 1, at))
         for thread in threads:
-            thread.join(30)
+            thread.join(50)  # each step is synced to the disk
         assert faults == []
         for got in seen.values():
             assert sorted(got) == list(range(count))

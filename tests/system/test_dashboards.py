@@ -6,6 +6,7 @@ and a server is away, so that there are losses, events, BAD values, alarms and a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -215,7 +216,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             until(lambda: prometheus.ask("count_over_time(gateway_ready[1m]) > 8"), 30, "metrics")
             shim.clock(STEP_S)
             until(lambda: influx.count("gateway_event", "event"), 30, "the step of the clock")
-            said = prometheus.all_said()
+            said: dict[str, list[dict[str, Any]]] = {}
+
+            def is_whole() -> bool:
+                # its time-out is its interval, half a second: one late answer makes all stale
+                said.update(prometheus.all_said())
+                return (
+                    all(said.values())
+                    and {target["health"] for target in said["targets"]} == {"up"}
+                    and "unknown" not in {rule["health"] for rule in said["rules"]}
+                )
+
+            with contextlib.suppress(AssertionError):  # the tests say what is missing
+                until(is_whole, 20)
         yield Store(influx, said)
     finally:
         influx.kill()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ groups:
       count: {type: udint, store: int, signal: {kind: constant, value: 7}}
 """
 
+TOPIC = "edge-gateway/hall-3/press/process"
+
 
 class Hall:
     def __init__(self, folder: Path, redis: int, mqtt: int) -> None:
@@ -72,6 +75,12 @@ class Hall:
         return int(found.get("rows_stored", 0))
 
 
+def states_of(messages: Sequence[Any]) -> list[str]:
+    """What the gateway said of itself."""
+    told = [m for m in list(messages) if m.topic.endswith("/status")]
+    return [orjson.loads(m.payload)["state"] for m in told]
+
+
 def data(rows: list[Any]) -> list[Any]:
     return [row for row in rows if row.table.name not in OWN_TABLES]
 
@@ -94,12 +103,12 @@ def test_what_is_read_is_in_redis_and_at_the_broker(tmp_path: Path) -> None:
         rows = data(in_stream(looker))
         times = [row.time_ns for row in rows]
         assert times == sorted(set(times))
+        # what the broker has taken is on its way to the subscriber; this is the last of it
+        until(lambda: states_of(messages) == ["online", "offline"], what="that it went offline")
         assert {tuple(row.values()) for row in rows} == {(50.0, 7)}
         assert rows[0].table.stores_int == {1}
-        published = [m for m in messages if m.topic == "edge-gateway/hall-3/press/process"]
+        published = [m for m in messages if m.topic == TOPIC]
         assert {orjson.loads(m.payload)["time_ns"] for m in published} == set(times)
-        states = [orjson.loads(m.payload)["state"] for m in messages if m.topic.endswith("/status")]
-        assert states == ["online", "offline"]
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log
 
@@ -109,6 +118,7 @@ def test_after_a_kill_no_row_that_was_spooled_is_missing(tmp_path: Path) -> None
         redis_server(tmp_path / "redis") as peer,
         peer.client() as looker,
         broker(tmp_path / "broker") as made,
+        heard(made.port, TOPIC) as messages,
     ):
         hall = Hall(tmp_path, peer.port, made.port)
         with hall.running(stop=signal.SIGKILL):
@@ -117,14 +127,18 @@ def test_after_a_kill_no_row_that_was_spooled_is_missing(tmp_path: Path) -> None
             before = hall.status()["sinks"]["fleet"]["pending_batches"]
             until(lambda: hall.status()["sinks"]["fleet"]["pending_batches"] > before + 3, 20)
         peer.start()
+        away_ns = time.time_ns()
         with hall.running():
             until(lambda: hall.status()["sinks"]["fleet"]["pending_rows"] < 20, 20, "the backlog")
         rows = data(in_stream(looker))
         losses = [row for row in in_stream(looker) if row.table.name == "gateway_loss"]
     times = sorted({row.time_ns for row in rows})
-    gaps = [(a, b) for a, b in pairwise(times) if b - a > 500_000_000]
+    (gap,) = [(a, b) for a, b in pairwise(times) if a < away_ns < b]
+    # what the broker has, which was never away, is the ledger: a busy machine polls late, too
+    at_broker = {orjson.loads(m.payload)["time_ns"] for m in list(messages)}
+    assert len(at_broker) > 40
+    assert [t for t in at_broker - set(times) if not gap[0] < t < gap[1]] == []
     # the process was away once; what it may have lost then is told
-    assert len(gaps) == 1
     told = [dict(zip(row.table.columns, row.values(), strict=True)) for row in losses]
     unclean = [t for t in told if t["cause"] == "unclean_stop" and t["sink"] == "fleet"]
-    assert [(t["first_ns"] - 1, t["last_ns"] + 1) for t in unclean] == gaps
+    assert [(t["first_ns"] - 1, t["last_ns"] + 1) for t in unclean] == [gap]

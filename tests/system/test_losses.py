@@ -17,7 +17,7 @@ from gateway.sinks import Selected
 from gateway.sinks.historian import HistorianConfig, HistorianSink
 from tests.sims.influx_peer import BUCKET, TOKEN, InfluxPeer, influx
 from tests.support import until
-from tests.system.cli_kit import PRESS, called, gateway, objects, plant, started, state_of
+from tests.system.cli_kit import PRESS, called, gateway, is_well, objects, plant, started
 
 __all__ = ["influx"]
 
@@ -90,7 +90,8 @@ def test_a_type_conflict_is_listed_exported_mended_and_replayed(
         assert [letter["sink"] for letter in listed] == ["influx"] * 3
         assert all("force" in letter["line"] for letter in listed)
 
-        told = objects(called("losses", "--json", *config).stdout)
+        # a letter is there before its loss is told
+        told = until(lambda: objects(called("losses", "--json", *config).stdout), 20, "a loss")
         assert {(x["cause"], x["sink"], x["device"], x["table"]) for x in told} == (
             {("rejected", "influx", "press", "process")}
         )
@@ -112,7 +113,11 @@ def test_a_type_conflict_is_listed_exported_mended_and_replayed(
         answer = gateway("dead-letters", "replay", "--sink", "influx", *config).stdout
         assert answer == f"influx: {len(saved)} letters on the way\n"
         until(lambda: letters(file) == 0, 20, "the letters to leave")
-        assert status(file)["sinks"]["influx"]["dead_letters_replayed"] == len(saved)
+        # counted when they have left
+        until(
+            lambda: status(file)["sinks"]["influx"]["dead_letters_replayed"] == len(saved),
+            what="all to be counted",
+        )
         assert "no dead letters" in called("dead-letters", "list", *config).stderr
         metrics = Client(file.parent / "s").get_text("/metrics")
         assert 'gateway_sink_dead_letters{sink="influx"} 0\n' in metrics
@@ -204,7 +209,7 @@ def history(tmp_path: Path) -> Path:
 def test_losses_of_an_earlier_run_are_listed_after_a_restart(history: Path) -> None:
     config = ("--config", history)
     with started("run", history, log=history.parent / "log"):
-        until(lambda: state_of(history) == "good", 20)
+        until(lambda: is_well(history), 20)
         (loss,) = objects(called("losses", "--json", *config).stdout)
         assert (loss["device"], loss["table"], loss["rows"]) == ("press", "process", 7)
         assert (loss["first_ns"], loss["last_ns"], loss["cause"]) == (1000, 2000, "spool_bound")
@@ -223,19 +228,19 @@ def test_a_kill_is_told_by_the_next_start_and_listed_with_its_range(tmp_path: Pa
     file = plant(tmp_path, PRESS)
     config = ("--config", file)
     with started("run", file, log=tmp_path / "log", stop=signal.SIGKILL) as process:
-        until(lambda: state_of(file) == "good", 20)
+        until(lambda: is_well(file), 20)
         until(lambda: status(file)["sinks"]["history"]["rows_stored"] > 3, 20)
         process.kill()
         process.wait(10)
     with started("run", file, log=tmp_path / "log2"):
-        until(lambda: state_of(file) == "good", 20)
+        until(lambda: is_well(file), 20)
         until(lambda: status(file)["losses"].get("unclean_stop"), 20, "the loss")
         (loss,) = objects(called("losses", "--json", *config).stdout)
         assert (loss["cause"], loss["sink"], loss["device"]) == ("unclean_stop", "history", "press")
         assert loss["first_ns"] <= loss["last_ns"]
     # after the next restart the ledger is empty; the historian has it
     with started("run", file, log=tmp_path / "log3"):
-        until(lambda: state_of(file) == "good", 20)
+        until(lambda: is_well(file), 20)
         again = objects(called("losses", "--json", *config).stdout)
         assert again == [loss]
         assert status(file)["losses"] == {}

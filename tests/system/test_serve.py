@@ -298,6 +298,7 @@ def test_redis_away_and_back_and_who_signed_in_at_one_node_is_known_at_the_other
     fleet.redis.kill()
     node = nodes[1]
     until(lambda: values(node, "hall-1:press")["force"]["reason"] == "no_redis", 30, "BAD values")
+    until(lambda: patient(lambda: node.get_json("/readyz")) is None, 20, "not ready")
     with pytest.raises(RequestFailed, match="Redis"):
         node.get_json("/readyz")
     assert node.get_json("/healthz") == {"alive": True}

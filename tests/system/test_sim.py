@@ -21,6 +21,7 @@ from tests.system.cli_kit import (
     PRESS,
     called,
     gateway,
+    is_well,
     objects,
     plant,
     real_devices,
@@ -80,7 +81,7 @@ def test_run_sim_brings_its_own_simulator_which_dies_with_it(tmp_path: Path) -> 
     with started("run", "--sim", file, log=log, stop=signal.SIGKILL) as process:
         text = said(log, "Next, in another terminal", process)
         assert "INVENTED VALUES" in text
-        until(lambda: state_of(file) == "good", 20)
+        until(lambda: is_well(file), 20)
         done = called("read", file, "meter", "--json")
         assert "through the running gateway" in done.stderr
         assert {v["quality"] for v in objects(done.stdout)} == {"GOOD"}
@@ -95,7 +96,7 @@ def test_run_sim_uses_the_simulator_that_runs_already(tmp_path: Path) -> None:
         said(tmp_path / "sim", "gateway run --sim", simulator)
         with started("run", "--sim", file, log=tmp_path / "run") as process:
             said(tmp_path / "run", "Next, in another terminal", process)
-            until(lambda: state_of(file) == "good", 20)
+            until(lambda: is_well(file), 20)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
             assert children == ""
         assert process.returncode == 0
@@ -110,12 +111,12 @@ def test_a_simulator_that_was_killed_and_started_again_is_found_again(tmp_path: 
             endpoints = find_simulator(file)
             process = outlives.enter_context(started("run", "--sim", file, log=tmp_path / "run"))
             said(tmp_path / "run", "Next, in another terminal", process)
-            until(lambda: state_of(file) == "good", 20)
+            until(lambda: is_well(file), 20)
         until(lambda: state_of(file) == "degraded", 20)
         again = outlives.enter_context(started("sim", file, log=log))
         said(log, "gateway run --sim", again)
         assert find_simulator(file) == endpoints
-        until(lambda: state_of(file) == "good", 20)
+        until(lambda: is_well(file), 20)
     assert process.returncode == 0
 
 

@@ -61,8 +61,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     file = make(tmp_path_factory.mktemp("top"))
     with started("run", file, log=file.parent / "log"):
         until(lambda: alarmed(file.parent / "s"), 20, "an alarm")
-        until(lambda: state_of(file) == "degraded", 20, "the bad tag")
+        until(lambda: oven_of(file.parent / "s")["tags_bad"], 20, "the bad tag")
         yield file.parent
+
+
+def oven_of(socket: Path) -> dict[str, Any]:
+    found: dict[str, Any] = Client(socket).get_json("/v1/status")["devices"]["oven"]
+    return found
 
 
 def alarmed(socket: Path) -> list[Any]:
@@ -310,3 +315,15 @@ def test_without_the_extra_there_is_a_plain_page_that_says_what_to_install(runni
         assert terminal.said.rstrip().endswith("\x1b[?7h"), "lines wrap again"
     finally:
         terminal.close()
+
+
+def test_parts_that_go_while_it_closes_are_not_missed(running: Path) -> None:
+    async def story(screen: Screen) -> None:
+        await screen.sees("oven", "degraded")
+        await screen.pilot.app.query("#devices-table").remove()
+        end = time.monotonic() + 20
+        while len(screen.pilot.app.workers):
+            await screen.pilot.pause()
+            assert time.monotonic() < end, "it still asks"
+
+    play(running, story)

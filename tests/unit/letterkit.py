@@ -26,7 +26,7 @@ class Line:
         self.path = folder / "spool" / "dead_letters.db"
 
     def start(self, url: str) -> LetterBox:
-        document = {"type": "influxdb", "url": url, "bucket": "b", "timeout_s": 2.0}
+        document = {"type": "influxdb", "url": url, "bucket": "b", "timeout_s": 5.0}
         self._sink = InfluxSink("s", InfluxConfig.model_validate(document), self.folder)
         spool = Spool(self.path.parent, SpoolConfig(), "s", self.losses.append)
         queue = Hub().subscribe("s")

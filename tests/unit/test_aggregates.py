@@ -368,4 +368,5 @@ def test_rows_of_other_tables_cost_next_to_nothing() -> None:
         return time.process_time() - start
 
     own = cost(rows)
-    assert cost([other] * 300) < own / 10
+    # the least of some: garbage of the whole suite may be collected in any of them
+    assert min(cost([other] * 300) for _ in range(3)) < own / 10

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.alarms.captures import Captures
+from gateway.alarms.captures import Asked, Captures, window
 from gateway.alarms.model import Severity, State, Transition, UnknownAlarm
 from gateway.alarms.settings import CaptureConfig, CapturesConfig
 from gateway.analysis.stream import StreamAnalysis
@@ -77,13 +77,16 @@ def bounds(**given: Any) -> CapturesConfig:
 def ask(
     captures: Captures, stream: Stream, number: int = 1, pre_s: float = 1.0, post_s: float = 0.5
 ) -> None:
+    config = CaptureConfig.model_validate({"pre_s": pre_s, "post_s": post_s})
+    captures.ask("daq/vib.high", stream.table, config, of_newest(stream, number))
+
+
+def of_newest(stream: Stream, number: int = 1) -> Transition:
     """As an alarm that the newest row raised."""
-    transition = Transition(
+    return Transition(
         number, stream.newest_ns(), "daq", "vib.high", Severity.HIGH, State.NORMAL,
         State.UNACKNOWLEDGED, "high", "too much", 5.0, 3.0, "g",
     )  # fmt: skip
-    config = CaptureConfig.model_validate({"pre_s": pre_s, "post_s": post_s})
-    captures.ask("daq/vib.high", stream.table, config, transition)
 
 
 def stored(captures: Captures, count: int = 1) -> list[dict[str, Any]]:
@@ -103,7 +106,7 @@ def test_the_window_has_the_samples_of_before_and_after_and_their_spectrum(
     stream.feed(2)
     (entry,) = stored(captures)
     assert (entry["id"], entry["time_ns"]) == ("daq/vib.high", alarm_ns)
-    assert told == [("daq/vib.high", entry["name"])]
+    assert until(lambda: told) == [("daq/vib.high", entry["name"])]  # after it was counted
     content = captures.read(entry["name"])
     assert entry["bytes"] == len(content)
     with np.load(io.BytesIO(content)) as file:
@@ -119,6 +122,31 @@ def test_the_window_has_the_samples_of_before_and_after_and_their_spectrum(
     assert np.argmax(spectrum) * line_hz == pytest.approx(100)
     assert spectrum.max() == pytest.approx(1.0, abs=0.01)
     assert meta["message"] == "too much"
+
+
+def test_samples_that_come_while_it_is_made_push_nothing_out_of_the_window(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.feed(10)
+    asked = Asked(
+        "daq/vib.high",
+        stream.table,
+        CaptureConfig.model_validate({"pre_s": 5.0, "post_s": 0.0}),
+        of_newest(stream),
+        0.0,
+    )
+    looked = stream.rig.analysis.waveform
+
+    def feeding(*which: Any) -> Any:
+        found = looked(*which)
+        monkeypatch.undo()
+        stream.feed(0.5)
+        return found
+
+    monkeypatch.setattr(stream.rig.analysis, "waveform", feeding)
+    with np.load(io.BytesIO(window(stream.rig.analysis, 1, asked))) as file:
+        assert len(file["nde"]) == round(5.0 * RATE_HZ)
+        assert "spectrum" in file
 
 
 def test_a_stream_that_ends_gives_the_samples_that_there_are(
@@ -149,8 +177,8 @@ def test_the_oldest_go_where_there_are_too_many_or_too_many_bytes(
     assert len(captures.listed()) == 1
     captures.configure(bounds(max_bytes=1000))
     ask(captures, stream, 7, post_s=0.0)
-    until(lambda: captures.status()["dropped"] == 1)
-    assert "max_bytes" in captures.status()["error"]
+    assert "max_bytes" in until(lambda: captures.status()["error"])  # set after it was counted
+    assert captures.status()["dropped"] == 1
     assert len(captures.listed()) == 1
 
 

@@ -14,6 +14,7 @@ from gateway.alarms.captures import Captures
 from gateway.alarms.engine import Engine
 from gateway.alarms.model import NotAllowed, State, Transition
 from gateway.alarms.rules import AlarmPlan
+from gateway.alarms.settings import FloodConfig
 from gateway.analysis.stream import StreamAnalysis
 from gateway.errors import GatewayError
 from gateway.hub import Hub
@@ -42,7 +43,8 @@ class Running:
         self.engine = self.make(rules)
 
     def plan(self, rules: Mapping[str, Mapping[str, Any]]) -> AlarmPlan:
-        return AlarmPlan(make_rules([self.table], rules))
+        flood = FloodConfig.model_validate({"alarms": 100_000})
+        return AlarmPlan(make_rules([self.table], rules), flood)
 
     def make(self, rules: Mapping[str, Mapping[str, Any]]) -> Engine:
         engine = Engine(
@@ -104,13 +106,10 @@ def test_a_row_becomes_an_alarm_a_row_and_a_line_of_the_history(running: Running
 
 
 def test_it_is_detected_well_within_200_ms(running: Running) -> None:
-    for _ in range(50):
-        before = len(running.log)
-        running.force(400.0)
-        until(lambda: len(running.log) > before)  # noqa: B023
-        running.force(100.0)
-        until(lambda: len(running.log) > before + 1)  # noqa: B023
-    assert running.engine.latency.count == 100
+    for turn in range(500):  # of fewer, the 99th percentile would be the slowest one of all
+        running.force(400.0 if turn % 2 == 0 else 100.0)
+        until(lambda: running.engine.latency.count > turn)  # noqa: B023
+    assert running.engine.latency.count == len(running.log) == 500
     assert running.engine.latency.milliseconds()["p99"] < 200
 
 
@@ -197,7 +196,7 @@ def test_who_publishes_never_waits_and_what_was_too_much_is_counted(
         begun = time.monotonic()
         for _ in range(200):
             running.force(100.0)
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 5.0  # who waited would do so for good
     until(lambda: not len(running.engine._inbox))
     status = running.engine.status()
     assert 150 < status["rows_missed"] < 200
@@ -234,7 +233,9 @@ def test_delays_need_no_row(tmp_path: Path) -> None:
     running = Running(tmp_path, {"force": {**HIGH, "on_delay_s": 0.2}, "stale": stale})
     running.engine.start()
     running.force(400.0)
-    until(lambda: len(running.log) == 2, what="both")
+    # where the row was late, it was stale before it as well
+    raised = {FORCE, "press_1/stale"}
+    until(lambda: {t.id for t in running.log if t.state == "unacknowledged"} == raised, what="both")
     until(lambda: running.engine.shelve("press_1/stale", 0.2, "anna", "") is not None)
-    until(lambda: running.log[-1].why == "its time is over")
+    until(lambda: any(t.why == "its time is over" for t in running.log))
     running.engine.stop(10)

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
+from gateway.api import bodies
 from gateway.api.access import Access
 from gateway.api.audit import AuditLog
 from gateway.api.client import Client, RequestFailed
@@ -153,8 +154,13 @@ def test_a_body_where_none_belongs_is_refused_before_it_is_read(
     ],
 )
 def test_a_refusal_is_read_by_who_sends_its_whole_body_first(
-    open_tcp: Served, method: str, path: str, status: int
+    open_tcp: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    status: int,
 ) -> None:
+    monkeypatch.setattr(bodies, "READ_AWAY_S", 20.0)  # this sender may be slow
     host, _, port = listen(open_tcp).partition(":")
     pieces = [b"x" * 100_000] * 10
     with socket.create_connection((host, int(port)), timeout=10) as sock:

@@ -182,6 +182,7 @@ def test_what_is_not_wanted_any_more_does_not_come(api: Served, client: Listenin
 
 def test_of_many_rows_the_newest_comes_ten_times_a_second(api: Served, client: Listening) -> None:
     client.send(type="subscribe", tags=[PM10])
+    client.settle()  # a row of before comes at once, and starts no period
     begun = time.monotonic()
     done = threading.Event()
 
@@ -208,13 +209,14 @@ def test_a_row_of_one_machine_does_not_wait_for_the_period_of_another(
 ) -> None:
     client.send(type="rate", max_hz=0.1)
     client.send(type="subscribe", tables=["*"])
+    client.settle()
+    begun = time.monotonic()  # no later than the period of the other begins
     api.plant.publish("hopper_4")
     client.row("hopper_4/process")
-    begun = time.monotonic()
     api.plant.publish("press_1")
     client.row("press_1/process")
     # a push bundles what comes within a fifth of the period of 10 s
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 8
 
 
 def test_every_row_comes_where_that_is_wanted_and_none_twice(
@@ -235,6 +237,7 @@ def test_every_row_comes_where_that_is_wanted_and_none_twice(
 def test_a_table_with_a_new_shape_is_told_before_its_values(api: Served, client: Listening) -> None:
     client.send(type="subscribe", tables=["hopper_4/late"])
     client.next("error")  # not there yet, and wanted as soon as it is
+    client.settle()
     for columns in (2, 3):
         table = wide_table("late", columns)
         api.plant.hub.publish(Row(table, TIME_NS, (np.arange(columns, dtype="f4"),)))
@@ -284,7 +287,7 @@ def test_a_row_is_made_text_once_for_all_who_want_the_same(
             for _ in range(12)
         ]
         for client in clients:
-            client.next("status")
+            client.settle()
         for turn in range(3):
             made.clear()
             api.plant.publish(pm10=float(turn))
@@ -308,9 +311,9 @@ def test_a_client_that_does_not_read_slows_nobody_and_is_told_what_it_missed(
 ) -> None:
     table = wide_table("wide", 10_000)
     client.send(type="subscribe", tables=["hopper_4/wide"])
-    client.next("status")
+    client.settle()
     with listening(api.api.socket, "/ws/live?tables=hopper_4/wide") as slow:
-        slow.next("status")
+        slow.settle()  # rows of before are none that it missed
         slow.connection.recv_messages.pause()  # websockets stops reading from the socket
         late_s = []
         for i in range(25):
@@ -353,16 +356,13 @@ def test_a_dead_client_is_dropped_after_two_heartbeats(
 ) -> None:
     assert wsprotocol.PING_S + wsprotocol.PONG_S == 45.0
     monkeypatch.setattr(server_module, "PING_S", 0.2)
-    monkeypatch.setattr(server_module, "PONG_S", 0.4)
-    with (
-        served(ApiConfig(socket=tmp_path / "s")) as api,
-        listening(api.api.socket) as alive,
-        handshake(api.api.socket) as dead,
-    ):
-        begun = time.monotonic()
-        while dead.recv(65536):
-            pass
-        assert 0.5 < time.monotonic() - begun < 3
+    monkeypatch.setattr(server_module, "PONG_S", 2.0)  # long enough for one that is alive
+    with served(ApiConfig(socket=tmp_path / "s")) as api, listening(api.api.socket) as alive:
+        begun = time.monotonic()  # before its heartbeats begin
+        with handshake(api.api.socket) as dead:
+            while dead.recv(65536):
+                pass
+        assert 2.1 < time.monotonic() - begun < 8
         alive.send(type="ping", id=1)
         assert alive.next("pong")["id"] == 1
 

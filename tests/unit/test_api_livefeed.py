@@ -112,6 +112,17 @@ def test_a_new_client_gets_all_at_once_without_waiting_for_periods() -> None:
     assert late.has == {"a": 2, "b": 1, "c": 1}
 
 
+def test_a_row_that_was_known_before_it_was_published_is_told_once() -> None:
+    feed, reader = make()
+    newest = row(TABLES[0], 1)
+    feed.join(reader, [newest.row])
+    assert serve(feed, reader, 10.0) == 1
+    feed.take(newest)
+    assert serve(feed, reader, 10.0 + PERIOD_S) == 0
+    feed.take(row(TABLES[0], 2))
+    assert serve(feed, reader, 10.0 + 2 * PERIOD_S) == 1
+
+
 def test_a_slow_client_gets_the_newest_of_what_it_missed() -> None:
     feed, reader = make()
     reader.is_ready = False

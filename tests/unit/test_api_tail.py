@@ -148,7 +148,7 @@ def test_a_slow_client_is_told_how_many_rows_it_missed(
 def test_a_client_that_stops_reading_is_cut_off_and_slows_nobody(
     api: Served, listening: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "STALL_S", 1.5)
+    monkeypatch.setattr(protocol, "STALL_S", 3.0)
     stuck, well = listening(), listening("?device=press_1")
     slowest_s = 0.0
     number = 0
@@ -156,8 +156,9 @@ def test_a_client_that_stops_reading_is_cut_off_and_slows_nobody(
     def publish() -> bool:
         nonlocal slowest_s, number
         number += 1
+        row = big_row(number)  # takes a hundred times as long as to publish it
         begun = time.perf_counter()
-        api.plant.hub.publish(big_row(number))
+        api.plant.hub.publish(row)
         slowest_s = max(slowest_s, time.perf_counter() - begun)
         api.plant.publish("press_1", pm10=float(number))
         seen = well.next()
@@ -168,7 +169,7 @@ def test_a_client_that_stops_reading_is_cut_off_and_slows_nobody(
 
     until(publish, deadline_s=20, what="the stuck client to be cut off")
     print(f"slowest publish {slowest_s * 1e3:.2f} ms, {number} rows")
-    assert slowest_s < 0.75
+    assert slowest_s < 1.5
     assert api.client.get_json("/healthz")
     while stuck.file.read(65536):
         pass

@@ -165,9 +165,9 @@ def test_a_question_that_hangs_is_ended_and_hides_no_other() -> None:
         Question("bug", broken),
         Question("good", lambda: [Check("good", "OK", "well")]),
     ]
-    found = list(in_time(questions, 0.2))
+    found = list(in_time(questions, 2.0))
     assert [(c.name, c.state) for c in found] == [("slow", "FAIL"), ("bug", "FAIL"), ("good", "OK")]
-    assert "no answer within 0.2 s" in found[0].found
+    assert "no answer within 2 s" in found[0].found
     assert "KeyError" in found[1].found
     assert freed.is_set()
 

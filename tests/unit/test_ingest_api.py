@@ -35,19 +35,25 @@ class Disk:
         self._stop = threading.Event()
         self._on = threading.Event()
         self._on.set()
+        self._round = threading.Lock()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         queue = self.line.queue
         while not self._stop.is_set():
+            if not self._on.wait(0.2):
+                continue
             queue.wait(0.2)
-            if self._on.is_set():
-                self.rows += queue.drain()
-                queue.settle(queue.drained, lost=self.lose)
+            with self._round:
+                if self._on.is_set():
+                    self.rows += queue.drain()
+                    queue.settle(queue.drained, lost=self.lose)
 
     def hold(self) -> None:
-        self._on.clear()
+        """What is published from now on is not stored."""
+        with self._round:
+            self._on.clear()
 
     def go_on(self) -> None:
         self._on.set()

@@ -218,6 +218,7 @@ def test_a_notifier_tells_what_went_out_what_failed_and_what_waits(tmp_path: Pat
             server.answers[:] = [said("204 No Content")]
             run.wait_sent(2)
             until(lambda: run.notifiers.status()["one"]["state"] == "good")
+            until(lambda: run.notifiers.status()["one"]["waiting"] == 0)
             status = run.notifiers.status()
             assert notifier(status, "sent_total") == 2
             assert notifier(status, "waiting") == 0

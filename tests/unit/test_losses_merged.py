@@ -184,7 +184,8 @@ def test_a_loss_whose_row_was_lost_is_told_again_to_that_sink_when_it_is_back(
     monkeypatch.setattr(repeats, "CALM_S", 0.2)
     line = Line(tmp_path, server.url, max_bytes=900_000, segment_bytes=30_000)
     try:
-        line.publish(EVENT, 10)  # this one is in the hands of who delivers
+        line.publish(EVENT, 10)
+        until(lambda: server.requests, what="this one in the hands of who delivers")
         line.tell(Loss("s", "d", "m", 1, 7, 7, "hub_overflow", "first"))
         while not line.spool._notes._put_off:
             line.publish(EVENT, 20_000)

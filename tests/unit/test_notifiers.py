@@ -179,7 +179,7 @@ def test_one_that_hangs_holds_up_neither_the_others_nor_those_who_tell(tmp_path:
             run.put(*range(1, 501))
             took_s = time.monotonic() - begun
             run.wait_sent(500, "good")
-            assert took_s < 1.0
+            assert took_s < 10  # the one that hangs would take a minute for one message
             assert run.status("stuck")["dropped"]["overflow"] >= 489
             assert run.status("good")["dropped"] == {}
 
@@ -191,6 +191,7 @@ def test_a_reload_keeps_what_waits_and_those_that_are_the_same(tmp_path: Path) -
             run.put(1, 2)
             run.wait_error("503")
             run.wait_sent(2, "same")
+            run.wait_sent(2, "gone")
             run.notifiers.exchange({"one": hook(new), "same": hook(same), "added": hook(same)}, 2.0)
             run.put(3)
             run.wait_sent(3)

@@ -95,9 +95,9 @@ def test_output_without_end_is_not_kept(tmp_path: Path) -> None:
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     text = 'trap "" TERM; sleep 600 & echo $! > "$1/child"; echo $$ > "$1/self"; wait; sleep 600'
     begun = time.monotonic()
-    with pytest.raises(Undelivered, match=r"not done within 0.2 s"):
-        make_channel(command(tmp_path, text, timeout_s=0.2)).send([notice()])
-    assert time.monotonic() - begun < 5
+    with pytest.raises(Undelivered, match=r"not done within 2 s"):
+        make_channel(command(tmp_path, text, timeout_s=2.0)).send([notice()])
+    assert time.monotonic() - begun < 10
     for name in ("child", "self"):
         pid = pid_in(tmp_path / name)
         until(partial(is_gone, pid), what=f"the end of {name}")
@@ -106,7 +106,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
 def test_a_program_may_end_in_good_order_when_its_time_is_over(tmp_path: Path) -> None:
     text = 'trap "echo bye > $1/bye; exit 0" TERM; sleep 600 & wait'
     with pytest.raises(Undelivered, match="not done within"):
-        make_channel(command(tmp_path, text, timeout_s=0.3)).send([notice()])
+        make_channel(command(tmp_path, text, timeout_s=2.0)).send([notice()])
     assert (tmp_path / "bye").read_text() == "bye\n"
 
 
@@ -147,6 +147,6 @@ def test_a_stop_kills_what_runs(tmp_path: Path) -> None:
     with running(tmp_path, one=command(tmp_path, text, timeout_s=60), stop_s=0.4) as run:
         run.put(1)
         pid = pid_in(tmp_path / "self")
-    assert not is_alive(pid)
+    until(partial(is_gone, pid), what="the end of what ran")  # killed, but maybe not dead yet
     assert run.status()["waiting"] == 1
     assert run.status()["dropped"] == {}

@@ -98,6 +98,10 @@ class Line:
         """Whether all rows are in batches."""
         return bool(self.writer.status()["rows_accepted"] == len(self.published_s))
 
+    def settled(self) -> bool:
+        """Whether all rows are on disk, and the round of the writer that did it is over."""
+        return self.writer.subscription.settled == len(self.published_s)
+
     def publish_batch(self, text: str = "") -> None:
         """A row that is a batch of its own."""
         self.publish(text)
@@ -292,9 +296,10 @@ def test_what_memory_held_is_on_disk_once_there_is_room_though_the_sink_is_away(
         for _ in range(10):
             line.publish_batch()
         rows = len(line.published_s)
-        assert line.writer.status()["pending_rows"] == rows
+        until(lambda: line.writer.status()["pending_rows"] == rows)
         ballast.unlink()
-        until(lambda: line.writer.status()["pending_batches"] == rows, what="all on disk")
+        until(line.settled, what="all on disk")
+        assert line.writer.status()["pending_batches"] == rows
         assert left_on_disk(small, tmp_path / "killed") == rows
         assert line.writer.status()["pending_rows"] == rows
         assert line.losses == []
@@ -314,6 +319,7 @@ def test_at_the_stop_what_memory_held_goes_to_disk_if_that_takes_it(
     try:
         ballast = fill(small)
         line.publish_batch()
+        until(lambda: (line.writer.status()["error"] or "").startswith("spool: "))
         assert line.writer.status()["pending_batches"] == 0
         ballast.unlink()
     finally:
@@ -361,17 +367,19 @@ def test_what_is_deleted_is_there_again_within_a_second(
     try:
         for _ in range(3):
             line.publish_batch()
+        until(line.settled)  # nothing is being written now
         folder = tmp_path / "spool"
         (path,) = folder.glob("*-data.db")
         if how == "file":
             path.unlink()
-        elif how == "folder":
-            shutil.rmtree(folder)
+        elif how == "folder":  # in one step: the writer would make it anew meanwhile
+            shutil.rmtree(folder.rename(tmp_path / "deleted"))
         else:
             folder.rename(tmp_path / "elsewhere")
-        until(path.exists, 2.0)
+        until(path.exists, 5.0)  # long before rows are written the next time
         line.publish_batch()
-        until(lambda: line.writer.status()["error"].startswith("503"))
+        until(lambda: (line.writer.status()["error"] or "").startswith("503"))
+        until(line.settled)
         assert left_on_disk(tmp_path, tmp_path / "killed") == 4
         store.is_up = True
         until(lambda: len(store.arrived_s) == 4)

@@ -70,7 +70,8 @@ class Rig:
         assert self.inside.wait(10)
 
     def is_silent(self) -> bool:
-        return "a" in self.runtime.heartbeats.silent()
+        """``a`` alone: on a busy machine the other bus may be late, too, and has to catch up."""
+        return set(self.runtime.heartbeats.silent()) == {"a"}
 
     def polls(self, name: str) -> int:
         workers = self.runtime.workers.values()
@@ -108,7 +109,7 @@ def test_a_stuck_device_is_told_and_read_again_by_a_fresh_thread(
     rig.watchdog.look()
     until(lambda: rig.polls("a") > 3, what="polls of the fresh thread")
     assert rig.polls("b") > other, "the other device was not touched"
-    assert not rig.is_silent()
+    until(lambda: "a" not in rig.runtime.heartbeats.silent())
     said = {r.message for r in caplog.records}
     assert {"stuck", "a stuck bus has a fresh thread"} <= said
     assert "test_watchdog.py" in next(r for r in caplog.records if r.message == "stuck").at  # type: ignore[attr-defined]
@@ -128,7 +129,7 @@ def test_what_a_stuck_thread_brings_late_is_never_published(rig: Rig) -> None:
         assert not thread.is_alive()
     until(lambda: rig.polls("a") > 3)
     assert sum(r.table is old for r in rig.rows) == before
-    assert "a" not in rig.runtime.heartbeats.silent()
+    until(lambda: "a" not in rig.runtime.heartbeats.silent())
 
 
 def test_a_device_that_hangs_again_and_again_ends_the_process(rig: Rig) -> None:

@@ -41,6 +41,11 @@ class Listening:
             if message["type"] == kind:
                 return message
 
+    def settle(self) -> None:
+        """Wait until it is served as its address and its messages so far ask for."""
+        self.send(type="ping", id="settled")
+        self.next("pong")
+
     def row(self, table: str | None = None) -> dict[str, Any]:
         """The next row (of a table), the values by the name of their columns."""
         while True:
