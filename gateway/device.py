@@ -15,31 +15,51 @@ log = logging.getLogger("gateway.device")
 State = Literal["connecting", "good", "lost", "disabled"]
 
 
+LOOK_BACK = 100
+"""The last so many polls of a group, up to twice as many, say whether its interval is too short."""
+
+TOO_MANY = 5
+"""More of them than this that are not over when the next is due are no single stall."""
+
+
 class GroupClock:
     """When a group is due: a fixed grid on the monotonic clock, late ticks skipped and counted."""
 
-    __slots__ = ("due", "group", "missed", "polls")
+    __slots__ = ("_lately", "_over", "_over_before", "due", "group", "missed", "polls")
 
     def __init__(self, group: Group, first_due: float) -> None:
         self.group = group
         self.due = first_due
         self.polls = 0
         self.missed = 0
+        self._lately = 0
+        """Polls since the last look."""
+        self._over = self._over_before = 0
+        """Of these, and of the LOOK_BACK before: not over when the next was due."""
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether the interval is: polls are skipped again and again."""
+        return self._over + self._over_before > TOO_MANY
 
     def start(self, now: float) -> None:
         """To the first tick that is not over yet; those before it were nobody's fault."""
-        missed = self.missed
+        missed, over = self.missed, self._over
         if self.due <= now:
             self.advance(now)
-        self.missed = missed
+        self.missed, self._over = missed, over
 
     def advance(self, now: float) -> None:
         """To the next tick that is not over yet."""
         interval = self.group.interval_s
         self.due += interval
+        if self._lately == LOOK_BACK:
+            self._lately, self._over, self._over_before = 0, 0, self._over
+        self._lately += 1
         if now >= self.due:
             late = int((now - self.due) // interval) + 1
             self.missed += late
+            self._over += 1
             self.due += late * interval
 
 

@@ -133,6 +133,7 @@ def _device_status(runtime: Running, worker: Worker, device: DeviceState) -> dic
                 "interval_s": c.group.interval_s,
                 "polls": c.polls,
                 "missed": c.missed,
+                "too_short": c.is_too_short,
             }
             for c in device.clocks
         ],
@@ -150,7 +151,7 @@ def _problems(runtime: Running, devices: dict[str, Any], sinks: dict[str, Any]) 
             f"device {name}, group {group['name']}: {group['missed']} polls skipped; "
             f"its interval of {group['interval_s']:g} s is too short"
             for group in device["groups"]
-            if group["missed"] > max(1, group["polls"] // 100)
+            if group["too_short"]
         ]
     for name, sink in sinks.items():
         if sink["state"] != "good":

@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway import logs
 from tests.support import CI
+
+# how long an example takes says nothing here: other tests share the cores
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # they take minutes, and need root for disks, networks and containers of their own
 collect_ignore = (
@@ -57,7 +62,7 @@ def _no_leaks() -> Iterator[None]:
     threads = set(threading.enumerate())
     before = _descriptors()
     yield
-    end = time.monotonic() + 3.0
+    end = time.monotonic() + 10.0
     while True:
         left = [t for t in threading.enumerate() if t not in threads and not t.daemon]
         files = {k: v for k, v in _descriptors().items() if before.get(k) != v}

@@ -72,6 +72,17 @@ class _Asked(NamedTuple):
     name: str
 
 
+class _Nothing(NamedTuple):
+    """A `HistoryResult` without points."""
+
+    table: str
+    unit: str | None
+    resolution: str = "raw"
+    truncated: bool = False
+    decimated: bool = False
+    points: tuple[()] = ()
+
+
 class _Range(NamedTuple):
     from_ns: int
     to_ns: int
@@ -191,11 +202,25 @@ def _query(view: GatewayView, asked: _Asked, span: _Range) -> HistoryResult:
     except (SinkUnavailable, DeviceUnavailable) as error:
         raise Problem(503, f"the historian: {error}", "try again; the status says more") from error
     except GatewayError as error:
+        if (nothing := _not_yet(view, asked)) is not None:
+            return nothing
         what, _, expected = str(error).partition("; ")
         raise Problem(404, what, expected or None) from error
     if found is None:
         raise Problem(404, "no history is kept here", "a sink of type sqlite, on a node `history`")
     return found
+
+
+def _not_yet(view: GatewayView, asked: _Asked) -> HistoryResult | None:
+    """Of a tag that the gateway has, but of which nothing was stored so far; None of another."""
+    found = {
+        table.key: unit
+        for table in known_tables(view)
+        if table.device == asked.device
+        for name, unit in zip(table.columns, table.units, strict=True)
+        if asked.tag in (name, f"{table.key}:{name}", f"{table.key}.{name}")
+    }
+    return _Nothing(*found.popitem()) if len(found) == 1 else None
 
 
 def _document(asked: _Asked, found: HistoryResult, span: _Range) -> Iterator[bytes]:

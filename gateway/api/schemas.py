@@ -73,6 +73,7 @@ class GroupStatus(_Shape):
     interval_s: float
     polls: int
     missed: int = Field(description="Polls that were skipped because the one before was late.")
+    too_short: bool = Field(description="Lately again and again: the interval is too short.")
 
 
 class DeviceStatus(_Shape):

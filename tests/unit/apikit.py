@@ -199,7 +199,7 @@ class Plant:
 
     def status(self) -> dict[str, Any]:
         spread = {"p50": 0.17, "p99": 0.25, "max": 2.0}
-        group = {"name": "process", "interval_s": 0.5, "polls": 12, "missed": 1}
+        group = {"name": "process", "interval_s": 0.5, "polls": 12, "missed": 1, "too_short": False}
         device: dict[str, Any] = {
             "driver": "hopper",
             "bus": "bus",

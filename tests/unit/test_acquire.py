@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.acquire import BusWorker
-from gateway.device import DeviceState, GroupClock
+from gateway.device import LOOK_BACK, DeviceState, GroupClock
 from gateway.driver import DeviceConfig, DeviceMap, PlannedRequest, PolledDriver
 from gateway.errors import DeviceUnavailable
 from gateway.health import Heartbeats
@@ -188,6 +188,21 @@ def test_late_ticks_are_skipped_and_counted() -> None:
     assert (round(clock.due, 6), clock.missed) == (10.1, 0)
     clock.advance(10.47)  # 10.2, 10.3 and 10.4 are over
     assert (round(clock.due, 6), clock.missed) == (10.5, 3)
+
+
+def test_a_stall_does_not_make_an_interval_too_short() -> None:
+    clock = GroupClock(Group("g", 0.1), 10.0)
+    for stall in range(5):
+        clock.advance(clock.due + 3600.0)
+        assert clock.missed >= 35_999 * (stall + 1)
+        assert not clock.is_too_short
+    clock.advance(clock.due + 0.11)
+    assert clock.is_too_short, "again and again"
+    for _ in range(2 * LOOK_BACK):
+        clock.advance(clock.due + 0.09)
+    assert not clock.is_too_short, "that is over"
+    clock.start(clock.due + 100.0)
+    assert not clock.is_too_short
 
 
 def test_the_groups_of_a_device_are_staggered() -> None:

@@ -261,3 +261,19 @@ def test_a_query_whose_turn_does_not_come_is_told_so(
         plant.lets.set()
         first.join(10)
         assert refusal(api, question)[0] == 404
+
+
+def test_a_tag_of_which_nothing_was_stored_so_far_has_no_points(tmp_path: Path) -> None:
+    sink = HistorianSink("history", HistorianConfig(), tmp_path)
+    with served(listening_too(tmp_path), Plant(sink)) as running:
+        ask_for = {"device": "hopper_4", "tag": "pm10"}
+        document = running.client.get_json("/v1/history", ask_for)
+        assert (document["table"], document["unit"], document["points"]) == ("process", "ug/m3", [])
+        full = running.client.get_json("/v1/history", {**ask_for, "tag": "process:pm10"})
+        assert full["table"] == "process"
+        both = running.client.get_json(TREND)
+        assert [s["points"] for s in both["series"]] == [[], []]
+        assert table_of(running, TREND) == []
+        assert refusal(running, "/v1/history?device=hopper_4&tag=pm11")[0] == 404
+        assert refusal(running, "/v1/history?device=hopper_5&tag=pm10")[0] == 404
+    sink.close()
