@@ -40,6 +40,7 @@ class Proof:
         self.seed = int(given) if given else random.SystemRandom().getrandbits(32)
         self.chance = random.Random(self.seed)
         self.cleanups: list[Callable[[], object]] = []
+        self._rigs: list[Rig] = []
         self._began = time.monotonic()
         self._line = dict(_BLANK)
 
@@ -47,6 +48,7 @@ class Proof:
         """A rig, not yet started, that is closed after the test."""
         rig = Rig(options.pop("folder", self.folder), **options)
         self.cleanups.append(rig.close)
+        self._rigs.append(rig)
         return rig
 
     def holds(
@@ -74,12 +76,18 @@ class Proof:
             self._line["in_flight"] = max(v.in_flight for v in verdicts)
             self._line["silent"] = sum(len(v.faults) for v in verdicts)
             faults = [fault for verdict in verdicts for fault in verdict.faults]
-            assert not faults, (self.seed, len(faults), faults[:20])
+            assert not faults, f"seed {self.seed}, {len(faults)} faults: {faults[:20]}{self._why()}"
             surplus = [(cause, n) for v in verdicts for cause, n in v.named.items()]
             surplus = [(cause, n) for cause, n in surplus if cause not in may_lose]
             assert not surplus, f"given up without need: {surplus}"
             assert all(v.stored for v in verdicts), "nothing was stored: the test proves nothing"
         self._line["result"] = "held"
+
+    def _why(self) -> str:
+        """What the gateways said of their machines and losses: the folder is gone afterwards."""
+        lines = [line for rig in self._rigs for line in rig.log().splitlines()]
+        told = [line for line in lines if " device " in f" {line} " or "lost" in line]
+        return "".join(f"\n{line}" for line in told[-60:])
 
     def close(self) -> None:
         """Clean up, last first, and append the line."""
