@@ -24,6 +24,8 @@ from gateway.ingest.stream import Ended, Stream
 log = logging.getLogger("gateway.ingest")
 
 MAX_STREAMS: Final = 64
+WINDOW: Final = 262_144
+"""Bytes of a sender that are on their way, or read and not looked at."""
 MAX_TOLD: Final = 100
 """Refusals of one acknowledgement that are told one by one."""
 
@@ -31,6 +33,9 @@ _OPTIONS: Final = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_metadata_size", 16384),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # a window that grew with the line would hold megabytes for each sender that has to wait
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW),
     ("grpc.so_reuseport", 0),  # a second gateway must not share the port in silence
     # who is gone without a word is found out
     ("grpc.keepalive_time_ms", 20_000),

@@ -57,10 +57,10 @@ def give_up(driver: ModbusDriver, requests: int = 1) -> None:
 
 def test_a_request_that_a_stop_abandoned_is_not_answered_to_the_next_process() -> None:
     def behave(asked: Asked) -> Answer:
-        # the first answer comes when the next process waits for its own, and before that one
-        return [(1.0 if asked.number == 0 else 0.02, asked.good())]
+        # the first answer comes when the next process waits for its own, and well before that one
+        return [(0.4 if asked.number == 0 else 0.8, asked.good())]
 
-    with FaultyPeer(behave, rtu=True, in_order=True) as peer:
+    with FaultyPeer(behave, rtu=True) as peer:
         give_up(unit_at(peer, 111))
         until(lambda: peer.asked, what="the request that was abandoned")
         driver = unit_at(peer, 222)

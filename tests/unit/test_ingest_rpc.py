@@ -175,7 +175,8 @@ def test_who_sends_faster_than_the_disk_takes_has_to_wait() -> None:
                 return before == taken
 
             until(still, what="the sender to stand still")
-            assert taken < 350, "nothing more is read"
+            # about 45 are rows that wait; the others in a window of 256 KiB and in sockets
+            assert taken < 250, "nothing more is read"
             assert disk.line.queue.dropped_rows == 0
             disk.go_on()
             thread.join(30)
