@@ -27,6 +27,8 @@ WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND wait_event_type = 'Lock'"
 )
+OF_EVENT = " AND query LIKE 'INSERT INTO gateway_event%'"
+"""The session that stores; another of the same worker may be at its upkeep."""
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_frozen_before_it_stored(
     with locked(plant, "sample"):
         for n in range(4):
             kit.add(client, kit.rows(kit.table(), 10 * n, 10))
-        until(lambda: in_hand(frozen) == 4 and plant.one(WAITING) == 1)
+        until(lambda: in_hand(frozen) == 4 and plant.one(WAITING) >= 1)
         frozen.freeze()
     with kit.running(file, "b") as b:
         status = kit.settled(b, 40)
@@ -100,9 +102,9 @@ def test_frozen_between_its_rows_and_their_commit(
     event = Selected(Row(events, kit.T0, make_parts(events, ("started", "", ""))))
     with locked(plant, "gateway_event"):
         kit.add(client, [*kit.rows(kit.table(), 0, 40), event])
-        until(lambda: plant.one(WAITING) == 1)
+        until(lambda: plant.one(WAITING + OF_EVENT) == 1, 30)
         frozen.freeze()
-    until(lambda: plant.one(IN_TRANSACTION) == 1)
+    until(lambda: plant.one(IN_TRANSACTION + OF_EVENT) == 1, 30)
     with kit.running(file, "b") as b:
         kit.settled(b, 41, 60)
         assert b.status()["redis"]["entries_claimed"] == 1
@@ -116,7 +118,7 @@ def test_frozen_after_it_stored(
 ) -> None:
     with locked(plant, "sample"):
         kit.add(client, kit.rows(kit.table(), 0, 40))
-        until(lambda: plant.one(WAITING) == 1)
+        until(lambda: plant.one(WAITING) >= 1)
         peer.pause()
     try:
         until(lambda: plant.ask(COUNT) == [(40, 40)])  # and it cannot say so to Redis
@@ -163,7 +165,7 @@ def test_rows_that_both_had_to_refuse_are_dead_letters_once(
     until(lambda: kit.pending(client, STREAM) == 0)
     with locked(plant, "sample"):
         kit.add(client, kit.rows(kit.table(), 10, 10))
-        until(lambda: plant.one(WAITING) == 1)
+        until(lambda: plant.one(WAITING) >= 1)
         kit.add(client, kit.rows(kit.table(kind="i8"), 20, 5))  # a series of floats
         until(lambda: in_hand(frozen) == 2)
         frozen.freeze()
