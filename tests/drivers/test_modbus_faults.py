@@ -149,14 +149,14 @@ def test_an_answer_that_comes_late_is_never_taken_for_the_next(rtu: bool, other:
     def late(asked: Asked) -> Answer:
         right = asked.frame(asked.data(base=1000 * asked.number))
         # as a slow unit does, later answers never overtake earlier ones
-        return [(TIMEOUT_S + 0.05 if asked.number % 4 == 0 else 0.08, right)]
+        return [(SLOW_S + 0.1 if asked.number % 4 == 0 else 0.2, right)]
 
     tags = {
         "a": {"address": "holding:10", "type": "uint16[4]"},
         "b": {"address": other, "type": "uint16[4]"},
     }
     with FaultyPeer(late, rtu=rtu, in_order=rtu) as peer:
-        driver = connected(peer, rtu, tags, one_request_per_tag=True, timeout_s=TIMEOUT_S)
+        driver = connected(peer, rtu, tags, one_request_per_tag=True, timeout_s=SLOW_S)
         good = 0
         for _ in range(12):
             try:

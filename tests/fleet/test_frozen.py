@@ -116,20 +116,33 @@ def test_frozen_between_its_rows_and_their_commit(
 def test_frozen_after_it_stored(
     client: redis.Redis, plant: Plant, file: Path, frozen: Process, peer: RedisPeer
 ) -> None:
-    with locked(plant, "sample"):
-        kit.add(client, kit.rows(kit.table(), 0, 40))
-        until(lambda: plant.one(WAITING) >= 1)
-        peer.pause()
-    try:
-        until(lambda: plant.ask(COUNT) == [(40, 40)])  # and it cannot say so to Redis
-        frozen.freeze()
-    finally:
-        peer.resume()
-    assert kit.pending(client, STREAM) == 1
+    rows = 0
+
+    def unsaid() -> bool:
+        """Whether it stored 40 rows more, and was frozen before it could say so to Redis."""
+        nonlocal rows
+        with locked(plant, "sample"):
+            kit.add(client, kit.rows(kit.table(), rows, 40))
+            until(lambda: plant.one(WAITING) >= 1)
+            peer.pause()
+        rows += 40
+        try:
+            until(lambda: plant.ask(COUNT) == [(rows, rows)], 30)
+            frozen.freeze()
+        finally:
+            peer.resume()
+        for _ in range(2):  # what it said before is read by then
+            client.ping()
+        if kit.pending(client, STREAM):
+            return True
+        frozen.thaw()
+        return False
+
+    until(unsaid, 60, "it to be frozen in time")
     with kit.running(file, "b") as b:
         kit.settled(b, 40)
         assert b.status()["sink"]["facts"]["values_known_already"] == 40
-    all_is_once(client, plant, frozen, 40)
+    all_is_once(client, plant, frozen, rows)
 
 
 def test_what_is_stored_nowhere_is_acknowledged_by_nobody(
