@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.api.client import Client, NotRunning, RequestFailed
-from tests.faults.peers import quiet_port
-from tests.support import ROOT, until
+from tests.support import ROOT, quiet_port, until
 from tests.system.cli_kit import started
 
 if TYPE_CHECKING:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.sims.counting import Answered, read_log
-from tests.support import ROOT, S7_PEER_PACKAGE, missing
-
-
-def quiet_port() -> int:
-    """A free port that no outgoing connection takes meanwhile: a peer is to come back to it."""
-    while True:
-        port = random.randrange(12_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+from tests.support import ROOT, S7_PEER_PACKAGE, missing, quiet_port
 
 
 class CountingPeer:

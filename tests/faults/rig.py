@@ -18,9 +18,9 @@ from gateway.api.client import Client, NotRunning
 from gateway.errors import GatewayError
 from tests.faults import stores
 from tests.faults.ledger import GivenUp, LossRange, StoredRow, Verdict, reconcile
-from tests.faults.peers import CountingPeer, quiet_port
+from tests.faults.peers import CountingPeer
 from tests.sims.influx_peer import BUCKET, TOKEN, InfluxPeer, VictoriaPeer
-from tests.support import ROOT, until
+from tests.support import ROOT, quiet_port, until
 
 INTERVAL_S = 0.05
 FLUSH_S = 0.2

@@ -10,11 +10,10 @@ import pytest
 import redis
 
 from tests.faults.conftest import proof
-from tests.faults.peers import quiet_port
 from tests.fleet import kit
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.postgreskit import Plant, plant, server
-from tests.support import CI
+from tests.support import CI, quiet_port
 
 __all__ = ["plant", "proof", "server"]
 

@@ -14,13 +14,12 @@ from typing import Any
 from gateway.api.client import Client, NotRunning
 from gateway.errors import GatewayError
 from tests.faults.ledger import LossRange, StoredRow, Verdict, reconcile
-from tests.faults.peers import quiet_port
 from tests.fleet.kit import to_postgres
 from tests.sims.counting import Answered, read_log
 from tests.sims.postgres_server import PostgresServer
 from tests.sims.redis_server import RedisPeer
 from tests.sinks.postgreskit import Plant
-from tests.support import ROOT, until
+from tests.support import ROOT, quiet_port, until
 
 INTERVAL_S = 0.05
 SINK = "fleet"

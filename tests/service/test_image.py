@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.peers import quiet_port
 from tests.service import packages
 from tests.service.container import tree
-from tests.support import ROOT, need_program, until
+from tests.support import ROOT, need_program, quiet_port, until
 
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 FILE = ROOT / "package/container/Containerfile"

@@ -14,9 +14,9 @@ from gateway.sinks import RemoteSink, find_sink
 from gateway.sinks.redis import RedisConfig, RedisSink
 from gateway.wire import decode_batch
 from gateway.writer import Writer
-from tests.faults.peers import quiet_port
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.chainkit import SinkChain
+from tests.support import quiet_port
 
 T0 = 1_700_000_000_000_000_000
 

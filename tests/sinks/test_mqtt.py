@@ -18,10 +18,9 @@ from gateway.errors import Rejected, SinkUnavailable
 from gateway.model import ALL, Column, Mark, Quality, Row, Selected, Table, bad, make_parts
 from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.sinks.mqtt.session import VERSIONS
-from tests.faults.peers import quiet_port
 from tests.sims.mosquitto import Broker, broker, heard
 from tests.sinks.rediskit import T0, Chain, rows_of, selected, send, table_of
-from tests.support import free_port, need_program, until
+from tests.support import free_port, need_program, quiet_port, until
 from tests.unit.notifykit import Certificates, make_certificates
 from tests.unit.test_notify_mqtt import OldBroker
 

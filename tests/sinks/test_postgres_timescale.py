@@ -21,9 +21,8 @@ from gateway.sinks.postgres.schema import REVISION
 from gateway.sinks.postgres.store import Store
 from gateway.sinks.postgres.upkeep import Upkeep
 from gateway.wire import decode_columns, encode_batch
-from tests.faults.peers import quiet_port
 from tests.sinks.postgreskit import DAY_NS
-from tests.support import ROOT, missing, need_program, until
+from tests.support import ROOT, missing, need_program, quiet_port, until
 
 MODULES = ROOT / ".cache" / "timescale"
 SERVE = ROOT / "tests" / "sims" / "timescale" / "serve.mjs"

@@ -182,7 +182,7 @@ def state_of(file: Path) -> str:
 def is_well(file: Path) -> bool:
     """Whether the gateway of this file answers, and only this machine is to blame for problems.
 
-    Two polls that it skipped, as any machine does that is busy, are told for 200 more.
+    Polls that it skips again and again, as a busy one does, are told for 200 more.
     """
     try:
         problems = Client(file.parent / "s").get_json("/v1/status")["problems"]
