@@ -36,7 +36,7 @@ class Batch:
         self.lane: Lane = "live"
         """Which way it came to be sent."""
         self.given_up: tuple[Cause, str] | None = None
-        """Why its segment had to go while it was in memory: if it is lost, that is the cause."""
+        """Why it is in memory only, where it is not on disk: if it is lost, that is the cause."""
 
     @property
     def family(self) -> Family:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gateway.health import Heartbeats
-from gateway.losses import Cause
 from gateway.model import OWN_TABLES
 from gateway.sinks import RemoteSink, Selected
 from gateway.spool import LOSS_TABLE, Spool, SpoolUnwritable
@@ -178,9 +177,11 @@ class SpooledOutlet(Outlet):
             batches = self._spool.put(family, stored)
             if self._unkept_rows:  # these rows are newer: no start would miss those any more
                 self._spool.hold(self._lanes.unkept(), "spool_unwritable", "in memory at the kill")
-        except SpoolUnwritable:
+        except SpoolUnwritable as error:
             now = time.monotonic()
             batches = [Batch(None, s, now) for s in stored]
+            for batch in batches:  # the disk may be well when these are lost
+                batch.given_up = ("spool_unwritable", str(error)[:200])
             self._unkept_rows += sum(s.rows for s in stored)
             if family == "events":
                 self._spool.hold(batches, "spool_unwritable", "in memory at the kill")
@@ -195,11 +196,10 @@ class SpooledOutlet(Outlet):
             return
         self._unkept_rows -= sum(batch.stored.rows for batch in unkept)
         told = [note for batch in unkept for note in batch.stored.told]
-        why: tuple[Cause, str] = ("spool_unwritable", self._spool.disk.error[:200])
         lost = merge_notes(
             (cause, span, detail)
             for batch in unkept
-            for cause, detail in [batch.given_up or why]
+            for cause, detail in [batch.given_up or ("spool_unwritable", "")]
             for span in batch.stored.spans
         )
         # the loss of a loss is not told

@@ -17,7 +17,7 @@ from gateway.hub import Hub
 from gateway.losses import Loss, LossLedger
 from gateway.model import Column, Row, Table
 from gateway.sinks.influxdb import InfluxConfig, InfluxSink
-from gateway.spool import Spool, SpoolConfig
+from gateway.spool import Spool, SpoolConfig, SpoolUnwritable
 from gateway.spool.manifest import Note, Span
 from gateway.spool.notes import LossNotes
 from gateway.writer import Writer, WriterConfig, repeats
@@ -176,6 +176,35 @@ def test_the_rest_is_told_soon_after_the_outage(
     bench = Bench(tmp_path / "spool")
     bench.spool.close(clean=True)
     assert not bench.losses, "told once"
+
+
+def test_a_loss_from_memory_says_why_it_was_there_though_the_disk_is_well_again(
+    tmp_path: Path, store: Store, server: hf.FaultServer
+) -> None:
+    line = Line(tmp_path, server.url)
+    try:
+        line.broken = True
+        while not line.told:
+            line.publish()
+            assert len(line.sent) < BATCHES, "memory is not bounded"
+        keep = line.spool.keep
+        line.spool.keep = lambda *_: _raise(SpoolUnwritable("not yet"))  # type: ignore[method-assign]
+        line.broken = False
+        for _ in range(5):  # each goes to disk, and pushes out one that is not
+            line.publish()
+        line.spool.keep = keep  # type: ignore[method-assign]
+        store.is_up = True
+        until(lambda: line.writer.status()["pending_rows"] == 0)
+    finally:
+        line.stop()
+    assert sum(loss.rows for loss in line.told) >= 5
+    assert {(loss.cause, loss.detail) for loss in line.told} == {
+        ("spool_unwritable", "[Errno 5] Input/output error")
+    }
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def test_a_loss_whose_row_was_lost_is_told_again_to_that_sink_when_it_is_back(
