@@ -63,12 +63,13 @@ def write_file(folder: Path, port: int, sink: str, **more: str) -> Path:
     return path
 
 
-def to_postgres(plant: Plant) -> str:
+def to_postgres(plant: Plant, **changes: object) -> str:
     """The ``sink:`` for a database."""
-    config = plant.config()
+    config = plant.config(**changes)
     return (
         f"{{type: postgres, host: 127.0.0.1, port: {config.port}, database: {config.database}, "
-        f"user: {config.user}, password_file: {config.password_file}, timeout_s: 5}}"
+        f"user: {config.user}, password_file: {config.password_file}, timeout_s: 5, "
+        f"tls: '{config.tls}'}}"
     )
 
 

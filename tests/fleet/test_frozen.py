@@ -12,6 +12,7 @@ import redis
 from gateway.model import Column, Row, Selected, Table, make_parts
 from tests.fleet import kit
 from tests.fleet.rig import Process
+from tests.sims.commit_door import CommitDoor, commit_door
 from tests.sims.redis_server import RedisPeer
 from tests.sinks.postgreskit import Plant
 from tests.support import until
@@ -32,11 +33,20 @@ OF_EVENT = " AND query LIKE 'INSERT INTO gateway_event%'"
 
 
 @pytest.fixture
-def frozen(file: Path, peer: RedisPeer, plant: Plant, tmp_path: Path) -> Iterator[Process]:
+def door(plant: Plant) -> Iterator[CommitDoor]:
+    with commit_door(plant.server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def frozen(
+    file: Path, peer: RedisPeer, plant: Plant, door: CommitDoor, tmp_path: Path
+) -> Iterator[Process]:
     """Worker `a`, a process of its own, ready; the worker `b` of a test is in this one."""
     own = tmp_path / "a"
     own.mkdir()
-    kit.write_file(own, peer.port, kit.to_postgres(plant), api="{socket: s}")
+    sink = kit.to_postgres(plant, port=door.port, tls="off")
+    kit.write_file(own, peer.port, sink, api="{socket: s}")
     made = Process("a", own, ["writer", "writer.yaml", "--worker", "a"], "s")
     try:
         made.launch()
@@ -114,35 +124,22 @@ def test_frozen_between_its_rows_and_their_commit(
 
 
 def test_frozen_after_it_stored(
-    client: redis.Redis, plant: Plant, file: Path, frozen: Process, peer: RedisPeer
+    client: redis.Redis, plant: Plant, file: Path, frozen: Process, door: CommitDoor
 ) -> None:
-    rows = 0
-
-    def unsaid() -> bool:
-        """Whether it stored 40 rows more, and was frozen before it could say so to Redis."""
-        nonlocal rows
-        with locked(plant, "sample"):
-            kit.add(client, kit.rows(kit.table(), rows, 40))
-            until(lambda: plant.one(WAITING) >= 1)
-            peer.pause()
-        rows += 40
-        try:
-            until(lambda: plant.ask(COUNT) == [(rows, rows)], 30)
-            frozen.freeze()
-        finally:
-            peer.resume()
-        for _ in range(2):  # what it said before is read by then
-            client.ping()
-        if kit.pending(client, STREAM):
-            return True
-        frozen.thaw()
-        return False
-
-    until(unsaid, 60, "it to be frozen in time")
+    kit.add(client, kit.rows(kit.table(), 0, 10))  # after them the next COMMIT is that of rows
+    until(lambda: plant.ask(COUNT) == [(10, 10)] and not kit.pending(client, STREAM), 30)
+    with locked(plant, "sample"):
+        kit.add(client, kit.rows(kit.table(), 10, 40))
+        until(lambda: plant.one(WAITING) == 1, 30)
+        door.hold.set()
+    until(lambda: plant.ask(COUNT) == [(50, 50)] and door.held, 30)
+    frozen.freeze()
+    assert kit.pending(client, STREAM) == 1
+    door.hold.clear()
     with kit.running(file, "b") as b:
         kit.settled(b, 40)
         assert b.status()["sink"]["facts"]["values_known_already"] == 40
-    all_is_once(client, plant, frozen, rows)
+    all_is_once(client, plant, frozen, 50)
 
 
 def test_what_is_stored_nowhere_is_acknowledged_by_nobody(

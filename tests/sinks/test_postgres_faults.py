@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from gateway.errors import SinkUnavailable
 from gateway.sinks.postgres import PostgresSink
 from tests.faults.disks import in_memory, remount
+from tests.sims.commit_door import commit_door
 from tests.sims.postgres_server import PostgresServer, postgres_server
 from tests.sinks.postgreskit import (
     NOW,
@@ -114,57 +113,11 @@ def test_closing_ends_what_a_stopped_server_keeps_waiting(
         send(sink, row(TABLE, NOW + 1, *VALUES))
 
 
-@contextmanager
-def answers_lost(port: int) -> Iterator[tuple[int, threading.Event]]:
-    """A way to the server that breaks after the next COMMIT went through, once it is armed."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    armed = threading.Event()
-    threads: list[threading.Thread] = []
-
-    def serve(client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", port)) as upstream:
-            back = threading.Thread(target=pump, args=(upstream, client, False))
-            back.start()
-            pump(client, upstream, True)
-            back.join()
-
-    def pump(source: socket.socket, target: socket.socket, to_server: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if to_server and armed.is_set() and b"COMMIT" in data:
-                    armed.clear()
-                    source.shutdown(socket.SHUT_RDWR)  # the client hears nothing any more
-                    target.sendall(data)
-                    target.shutdown(socket.SHUT_WR)
-                    break
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                thread = threading.Thread(target=serve, args=(client,))
-                threads.append(thread)
-                thread.start()
-
-    acceptor = threading.Thread(target=accept)
-    acceptor.start()
-    try:
-        yield listener.getsockname()[1], armed
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        acceptor.join()
-        for thread in threads:
-            thread.join()
-
-
 def test_a_commit_whose_answer_is_lost_counts_once(plant: Plant, tmp_path: Path) -> None:
-    with answers_lost(plant.server.port) as (port, armed):
-        sink = PostgresSink("plant", plant.config(port=port, tls="off"), tmp_path)
+    with commit_door(plant.server.port) as door:
+        sink = PostgresSink("plant", plant.config(port=door.port, tls="off"), tmp_path)
         send(sink, row(TABLE, NOW, *VALUES))
-        armed.set()
+        door.lose.set()
         with pytest.raises(SinkUnavailable):
             send(sink, row(TABLE, NOW + 1, *VALUES))
         until(lambda: stored(plant) == 40, what="the batch of which nobody knows")
