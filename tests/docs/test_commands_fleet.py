@@ -20,7 +20,7 @@ from tests.sims.redis_server import RedisPeer, redis_server
 from tests.support import ROOT, until
 from tests.unit.test_api_tls import make_pair
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.servers, pytest.mark.timeout(300)]
 
 FLEET = "docs/fleet.md"
 SERVE = "docs/serve.md"

@@ -17,7 +17,7 @@ from tests.sims.redis_server import RedisPeer
 from tests.sinks.postgreskit import Plant
 from tests.support import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 STREAM = "readings:hall-1"
 COUNT = "SELECT count(*), count(DISTINCT time_ns) FROM sample"
 IN_TRANSACTION = (

@@ -194,6 +194,7 @@ def test_a_stop_stores_every_answer_even_if_it_is_asked_for_twice(
     assert influx.rows("gateway_loss") == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_a_minute_without_server_and_a_kill_lose_nothing_that_was_spooled(
     gateway: Gateway, influx: InfluxPeer, meter: ModbusPeer

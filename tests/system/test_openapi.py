@@ -258,6 +258,7 @@ def test_right_questions_have_the_answers_that_are_described(running: Running) -
 
 @pytest.mark.timeout(120)
 @pytest.mark.xdist_group("openapi")
+@pytest.mark.long
 @pytest.mark.parametrize("with_token", [False, True])
 def test_any_question_has_an_answer_that_is_described(running: Running, with_token: bool) -> None:
     header = ("-H", f"Authorization: Bearer {running.token}") if with_token else ()

@@ -30,7 +30,7 @@ from tests.system.reprocess_kit import (
 
 __all__ = ["plant"]  # a fixture
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 
 def test_killed_in_the_middle_it_goes_on_and_gives_the_same(plant: Path) -> None:

@@ -35,7 +35,7 @@ from tests.system.reprocess_kit import (
 
 __all__ = ["plant"]  # a fixture
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @contextlib.contextmanager
