@@ -52,7 +52,8 @@ def upgrade(config: PostgresConfig, role: str, to: str = "head") -> None:
     ``config`` says who does it. GatewayError where it cannot be done; then nothing has changed but
     whole steps.
     """
-    with _connected(config) as db:
+    with _connected(config) as db, _alone(db):
+        # even IF NOT EXISTS fails where another session makes it at the same moment
         db.execute(f"CREATE SCHEMA IF NOT EXISTS {config.schema_}")
         _run(config, db, "upgrade", to)
         if version_of(db) == head():
@@ -62,7 +63,7 @@ def upgrade(config: PostgresConfig, role: str, to: str = "head") -> None:
 
 def downgrade(config: PostgresConfig, to: str) -> None:
     """Take the schema down to a version, or ``base``; what it does not know is deleted."""
-    with _connected(config) as db:
+    with _connected(config) as db, _alone(db):
         _run(config, db, "downgrade", to)
 
 
@@ -97,8 +98,18 @@ def _words() -> Iterator[None]:
         raise GatewayError(f"the server says: {words_of(error)}") from error
 
 
-def _run(config: PostgresConfig, db: Connection, what: str, to: str) -> None:
+@contextlib.contextmanager
+def _alone(db: Connection) -> Iterator[None]:
+    """No other migration of this database runs meanwhile."""
     db.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        yield
+    finally:
+        if not db.closed:
+            db.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _run(config: PostgresConfig, db: Connection, what: str, to: str) -> None:
     db.autocommit = False
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: db, poolclass=sqlalchemy.pool.StaticPool
@@ -121,7 +132,6 @@ def _run(config: PostgresConfig, db: Connection, what: str, to: str) -> None:
         if not db.closed:
             db.rollback()
             db.autocommit = True
-            db.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def _policies(config: PostgresConfig, db: Connection) -> None:
