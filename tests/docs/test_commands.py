@@ -55,6 +55,7 @@ def _changed(file: Path, *changes: tuple[str, str]) -> None:
     file.write_text(text, "utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_alarms_losses_and_access(demo: Path) -> None:
     """docs/alarms.md, losses.md, access.md, troubleshooting.md, from the first to the last line."""
@@ -99,6 +100,7 @@ def test_promtool() -> None:
         assert "SUCCESS" in typed(command, ROOT, {}).stdout
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_vibration(tmp_path: Path) -> None:
     """The rehearsal of docs/vibration.md."""

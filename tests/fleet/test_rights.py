@@ -110,6 +110,7 @@ def answer(ask: Callable[[], Any]) -> Any:
         return None
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_all_runs_with_the_rights_of_the_pages_and_no_more(
     peer: RedisPeer, onlooker: redis.Redis, server: PostgresServer, tmp_path: Path

@@ -26,6 +26,7 @@ from tests.support import ROOT, free_port, need_program, until
 from tests.system.cli_kit import started
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.servers,
     pytest.mark.timeout(180),
     pytest.mark.xdist_group("dashboards"),  # one set of servers for all
