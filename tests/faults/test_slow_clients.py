@@ -41,11 +41,11 @@ QUESTIONS = {
 AGAIN = 1500
 """So many questions on one connection fill every buffer with answers that nobody reads."""
 
-FILLED_S = 20.0
-"""Until the buffers of all connections are full, on a busy machine."""
+FILLED_S = 60.0
+"""Until the buffers of all connections are full, on a busy machine: thousands of answers."""
 
-ANSWER_S = 2.0
-"""On a busy machine."""
+ANSWER_S = 0.75 * STALL_S
+"""Who had to wait for one that does not read would wait until that is cut off."""
 
 MEMORY_KB = 30_000
 """What waits for each client is bounded."""
@@ -147,7 +147,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         rig.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.xdist_group("slow clients")
 @pytest.mark.parametrize("path", ROUTES)
 def test_slow_clients_of_each_route(proof: Proof, outcome: Outcome, path: str) -> None:
@@ -160,7 +160,7 @@ def test_slow_clients_of_each_route(proof: Proof, outcome: Outcome, path: str) -
     assert max(never_read) < STALL_S + FILLED_S, never_read
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.xdist_group("slow clients")
 def test_slow_clients_slow_down_nobody(proof: Proof, outcome: Outcome) -> None:
     """Slow clients of all GET routes at once: others are answered, memory stays."""
