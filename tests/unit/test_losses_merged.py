@@ -83,6 +83,13 @@ class Line:
         self.hub.publish(Row(table, n, ([self.chance.randbytes(size).hex()],)))
         until(lambda: self.writer.status()["rows_accepted"] > before)
 
+    def fill_memory(self) -> None:
+        """The spool breaks, until memory can hold no more and a loss is told."""
+        self.broken = True
+        while not self.told:
+            self.publish()
+            assert len(self.sent) < BATCHES, "memory is not bounded"
+
     def stop(self) -> None:
         assert self.writer.stop(5.0)
         self.sink.close()
@@ -129,10 +136,7 @@ def test_what_memory_cannot_hold_is_told_at_once_and_then_merged(
 ) -> None:
     line = Line(tmp_path, server.url)
     try:
-        line.broken = True
-        while not line.told:
-            line.publish()
-            assert len(line.sent) < BATCHES, "memory is not bounded"
+        line.fill_memory()
         counted = line.writer.status()["rows_lost"]
         for _ in range(50):
             line.publish()
@@ -158,9 +162,7 @@ def test_the_rest_is_told_soon_after_the_outage(
     monkeypatch.setattr(repeats, "CALM_S", 0.2)
     line = Line(tmp_path, server.url)
     try:
-        line.broken = True
-        while not line.told:
-            line.publish()
+        line.fill_memory()
         for _ in range(50):
             line.publish()
         store.is_up, line.broken = True, False
@@ -183,10 +185,7 @@ def test_a_loss_from_memory_says_why_it_was_there_though_the_disk_is_well_again(
 ) -> None:
     line = Line(tmp_path, server.url)
     try:
-        line.broken = True
-        while not line.told:
-            line.publish()
-            assert len(line.sent) < BATCHES, "memory is not bounded"
+        line.fill_memory()
         keep = line.spool.keep
         line.spool.keep = lambda *_: _raise(SpoolUnwritable("not yet"))  # type: ignore[method-assign]
         line.broken = False
