@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import pytest
 
 from drivers.mock import MockDriver
 from drivers.mock.stream import MockStreamDriver
 from gateway.driver import ChannelSpec, DeviceMap, GroupSpec, StreamSpec, TableSpec, Tag
-from gateway.errors import Place
+from gateway.errors import DeviceUnavailable, Place
 from gateway.model import Array, Row, Scalar
 
 PLACE = Place("map.yaml", 7, 3, "groups.process.tags")
@@ -31,6 +33,15 @@ class Clock:
 
     def __call__(self) -> int:
         return self.time_ns
+
+
+def connect_when_it_can_be(mock: MockDriver | MockStreamDriver) -> None:
+    """Connect at a fixed time at which the device is not in a time of ``disconnect``."""
+    for minute in range(30):
+        mock.now_ns = Clock(NOON + minute * 60 * SECOND)
+        with suppress(DeviceUnavailable):
+            return mock.connect()
+    pytest.fail(f"{mock.name} can never be connected")
 
 
 def make(*groups: Tags, name: str = "machine", **config: Any) -> MockDriver:

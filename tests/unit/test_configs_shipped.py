@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,11 @@ from gateway.api.settings import ApiConfig
 from gateway.config import load
 from gateway.config.plant import FileConfig, GatewayConfig, Plant
 from gateway.driver import PolledDriver, Settings, StreamDriver, find_driver
-from gateway.errors import ConfigError, DeviceUnavailable
+from gateway.errors import ConfigError
 from gateway.sinks import find_sink, installed_sinks
 from gateway.spool import SpoolConfig
 from gateway.writer import WriterConfig
-from tests.drivers.mock_support import NOON, SECOND, Clock
+from tests.drivers.mock_support import connect_when_it_can_be
 from tests.support import ROOT, gateway_configs
 
 CONFIGS = [
@@ -59,7 +58,8 @@ def test_mocks_give_a_row_of_each_of_its_tables(path: Path) -> None:
     assert [d.name for d in _polled(mocked)] == [d.name for d in _polled(real)]
     for device, mock in zip(_polled(real), _polled(mocked), strict=True):
         assert mock.status()["mock"] is True
-        _connect(mock)
+        assert isinstance(mock, MockDriver)
+        connect_when_it_can_be(mock)
         for group, mock_group in zip(device.groups, mock.groups, strict=True):
             rows = mock.read(mock_group)
             assert [_shape(row.table) for row in rows] == [_shape(t) for t in group.tables]
@@ -68,16 +68,6 @@ def test_mocks_give_a_row_of_each_of_its_tables(path: Path) -> None:
                     row.is_bad(i) for i in range(len(row.table.columns))
                 ]
         mock.close()
-
-
-def _connect(mock: PolledDriver) -> None:
-    """Connect at a fixed time at which the device is not in a time of ``disconnect``."""
-    assert isinstance(mock, MockDriver)
-    for minute in range(30):
-        mock.now_ns = Clock(NOON + minute * 60 * SECOND)
-        with suppress(DeviceUnavailable):
-            return mock.connect()
-    pytest.fail(f"{mock.name} can never be connected")
 
 
 def _shape(table: object) -> list[object]:
