@@ -15,8 +15,11 @@ from hypothesis import HealthCheck, settings
 from gateway import logs
 from tests.support import CI
 
-# how long an example takes says nothing here: other tests share the cores
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# how long an example takes says nothing here: other tests share the cores. CI asks the same of each
+# commit, so that what it refuses can be seen again; elsewhere each run asks something new
+settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=CI
+)
 settings.load_profile("busy")
 
 # they take minutes, and need root for disks, networks and containers of their own

@@ -122,10 +122,10 @@ def reconcile(
                 loss = min(free, key=lambda loss: loss.last_ns)
                 room[loss] -= 1
                 named[loss.cause] += 1
-            elif over:
-                faults.append(f"{device}: {answer.number} is one more than {over} tells")
             elif answer.number in unheard or _was_late(device, answer, late, patience_ns):
                 in_flight += 1
+            elif over:
+                faults.append(f"{device}: {answer.number} is one more than {over} tells")
             else:
                 apart = min((_apart_ns(answer, loss) for loss in room), default=inf)
                 faults.append(

@@ -88,6 +88,20 @@ def test_one_row_accounts_for_one_late_answer() -> None:
     assert (verdict.in_flight, len(verdict.faults)) == (1, 1)
 
 
+def test_within_a_loss_a_late_answer_is_told_by_its_row() -> None:
+    row = GivenUp("plc", T0 + 50 * 8 * MS)
+    for given_up, told in (([row], (1, 0)), ([], (0, 1))):
+        verdict = reconcile(
+            {"plc": ANSWERS},
+            STORED[:4] + STORED[8:],  # four are missing, two are told, one may be in flight
+            [lost(5, 8, 2)],
+            "influx",
+            given_up=given_up,
+            patience_ns=MS,
+        )
+        assert (verdict.in_flight, len(verdict.faults)) == told, verdict.faults
+
+
 def test_ranges_that_overlap_may_hold_what_they_tell_together() -> None:
     assert not judged(STORED[:4] + STORED[12:], lost(4, 13, 4), lost(4, 8, 4)).faults
     assert not judged(STORED[:4] + STORED[12:], lost(4, 8, 4), lost(4, 13, 4)).faults
