@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,18 +38,20 @@ def need_program(name: str, package: str) -> str:
     return str(found)
 
 
+def _ports_of_this_worker() -> Iterator[int]:
+    """One after the other, for ever; below those that the kernel gives to outgoing connections."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    first = 12_000 + 1_250 * worker
+    return itertools.cycle(random.sample(range(first, first + 1_250), 1_250))
+
+
+_ports = _ports_of_this_worker()
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def quiet_port() -> int:
-    """A free port that no outgoing connection takes meanwhile: a peer is to come back to it."""
+    """A TCP port on 127.0.0.1 that nobody listens on, or takes before the one who asked listens."""
     while True:
-        port = random.randrange(12_000, 32_000)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

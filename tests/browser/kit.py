@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.api.client import Client, NotRunning, RequestFailed
-from tests.support import ROOT, quiet_port, until
+from tests.support import ROOT, free_port, until
 from tests.system.cli_kit import started
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "gateway.yaml"
-        self.port = quiet_port()  # it comes back to it after a kill
+        self.port = free_port()  # it comes back to it after a kill
         self.process: subprocess.Popen[bytes] | None = None
         self.file.write_text(
             GATEWAY.replace("PORT", str(self.port)).replace("HOSTILE", HOSTILE.replace("'", "''"))

@@ -144,7 +144,7 @@ def test_a_refused_connection_is_unavailable_and_may_be_tried_again(
             with pytest.raises(DeviceUnavailable) as caught:
                 device.connect()
             assert caught.value.reason == "refused"
-            assert time.monotonic() - begun < device.config.timeout_s + 1
+            assert time.monotonic() - begun < device.config.timeout_s + 5
         device.close()
 
 
@@ -161,7 +161,7 @@ def test_a_silent_host_is_given_up_within_the_time_out(
         device.connect()
         read_once(device)
     assert caught.value.reason == "timeout"
-    assert time.monotonic() - begun < 2 * device.config.timeout_s + 1
+    assert time.monotonic() - begun < 2 * device.config.timeout_s + 5
     device.close()
     device.close()
 

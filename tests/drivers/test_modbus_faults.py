@@ -108,7 +108,7 @@ def test_an_answer_that_is_not_right_in_every_byte_gives_no_value(
         with pytest.raises(DeviceUnavailable) as caught:
             values(driver)
         assert caught.value.reason == reason, caught.value
-        assert time.monotonic() - begun < timeout_s + 1.0
+        assert time.monotonic() - begun < timeout_s + 5.0
         # bytes that still come would be taken for part of the next answer, which is then not GOOD
         until(lambda: peer.asked and peer.is_quiet)
         wait_longer(driver)

@@ -114,10 +114,10 @@ def test_one_refused_item_of_a_batch_is_bad_and_the_others_are_good(
 def test_an_answer_that_comes_late_is_never_taken_for_the_next(
     driver: S7Driver, proxy: FaultProxy, peer: S7Peer
 ) -> None:
-    proxy.mangle = lambda _, answer: [2 * TIMEOUT_S, answer]
+    proxy.mangle = lambda _, answer: [4 * TIMEOUT_S, answer]
     begun = time.monotonic()
     assert lost(driver) == "timeout"
-    assert time.monotonic() - begun < 2 * TIMEOUT_S, "not until the answer came"
+    assert time.monotonic() - begun < 4 * TIMEOUT_S, "not until the answer came"
     assert_healed(driver, proxy)
 
 
@@ -223,12 +223,12 @@ def test_a_peer_that_drips_bytes_does_not_hold_longer_than_the_time_out(
     def drip(_: bytes, answer: bytes) -> Iterable[Piece]:
         for byte in answer:
             yield bytes((byte,))
-            yield 0.05
+            yield 0.2
 
     proxy.mangle = drip
     begun = time.monotonic()
     assert lost(driver) == "timeout"
-    assert TIMEOUT_S * 0.9 < time.monotonic() - begun < 2 * TIMEOUT_S
+    assert TIMEOUT_S * 0.9 < time.monotonic() - begun < 4 * TIMEOUT_S
     assert_healed(driver, proxy)
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.sims.counting import Answered, read_log
-from tests.support import ROOT, S7_PEER_PACKAGE, missing, quiet_port
+from tests.support import ROOT, S7_PEER_PACKAGE, free_port, missing
 
 
 class CountingPeer:
@@ -18,7 +18,7 @@ class CountingPeer:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
-        self.port = quiet_port()
+        self.port = free_port()
         self._log = folder / f"{kind}.answers"
         self._process: subprocess.Popen[bytes] | None = None
         if kind == "s7" and not (S7_PEER_PACKAGE / "snap7").is_dir():

@@ -20,7 +20,7 @@ from tests.faults import stores
 from tests.faults.ledger import GivenUp, LossRange, StoredRow, Verdict, reconcile
 from tests.faults.peers import CountingPeer
 from tests.sims.influx_peer import BUCKET, TOKEN, InfluxPeer, VictoriaPeer
-from tests.support import ROOT, quiet_port, until
+from tests.support import ROOT, free_port, until
 
 INTERVAL_S = 0.05
 FLUSH_S = 0.2
@@ -76,7 +76,7 @@ class Rig:
         self.load_tags = load_tags
         """Of a device that makes work, ten times a second; `write_config` takes a change."""
         self._streams = streams
-        self.tcp = f"127.0.0.1:{quiet_port()}" if listens else ""
+        self.tcp = f"127.0.0.1:{free_port()}" if listens else ""
         """Where the API is on TCP, too."""
         self.peers = {name: CountingPeer(kind, folder) for name, kind in DEVICES.items()}
         self.influx: InfluxPeer | None = None

@@ -13,7 +13,7 @@ from tests.faults.conftest import proof
 from tests.fleet import kit
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.postgreskit import Plant, plant, server
-from tests.support import CI, quiet_port
+from tests.support import CI, free_port
 
 __all__ = ["plant", "proof", "server"]
 
@@ -24,7 +24,7 @@ collect_ignore = [] if CI or os.environ.get("GATEWAY_FAULTS") else ["test_chaos.
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[RedisPeer]:
     # it is killed by some, and is to come back to the same port
-    with redis_server(tmp_path / "redis", port=quiet_port()) as made:
+    with redis_server(tmp_path / "redis", port=free_port()) as made:
         yield made
 
 

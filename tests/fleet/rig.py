@@ -19,7 +19,7 @@ from tests.sims.counting import Answered, read_log
 from tests.sims.postgres_server import PostgresServer
 from tests.sims.redis_server import RedisPeer
 from tests.sinks.postgreskit import Plant
-from tests.support import ROOT, quiet_port, until
+from tests.support import ROOT, free_port, until
 
 INTERVAL_S = 0.05
 SINK = "fleet"
@@ -108,10 +108,10 @@ class Fleet:
 
     def __init__(self, folder: Path, gateways: int = 8, writers: int = 2) -> None:
         self.folder = folder
-        self.redis = RedisPeer(folder / "redis", port=quiet_port())
+        self.redis = RedisPeer(folder / "redis", port=free_port())
         self.postgres = PostgresServer()
         self.plant: Plant | None = None
-        self.ports = [quiet_port() for _ in range(gateways)]
+        self.ports = [free_port() for _ in range(gateways)]
         self.gateways = [
             Process(f"gateway-{n}", self._folder(f"g{n}"), ["run", "gateway.yaml"], "s")
             for n in range(gateways)

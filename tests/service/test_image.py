@@ -13,7 +13,7 @@ import pytest
 
 from tests.service import packages
 from tests.service.container import tree
-from tests.support import ROOT, need_program, quiet_port, until
+from tests.support import ROOT, free_port, need_program, until
 
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 FILE = ROOT / "package/container/Containerfile"
@@ -72,7 +72,7 @@ def test_the_image_builds_and_its_gateway_runs(tmp_path: Path) -> None:
         before, _, behind = demo.partition("  influx:\n")
         demo = before + behind[behind.index("  history:") :]  # no server in this test
         file = tmp_path / "gateway.yaml"
-        port = quiet_port()  # it is some time until it is listened on
+        port = free_port()  # it is some time until it is listened on
         file.write_text(demo.replace("0.0.0.0:8080", f"127.0.0.1:{port}"))
         buildah("copy", "--quiet", made, str(file), "/etc/edge-gateway/gateway.yaml")
         press = str(ROOT / "configs/maps/press.yaml")

@@ -16,7 +16,7 @@ from gateway.wire import decode_batch
 from gateway.writer import Writer
 from tests.sims.redis_server import RedisPeer, redis_server
 from tests.sinks.chainkit import SinkChain
-from tests.support import quiet_port
+from tests.support import free_port
 
 T0 = 1_700_000_000_000_000_000
 
@@ -57,7 +57,7 @@ class Chain(SinkChain):
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[RedisPeer]:
     # it is killed by some, and is to come back to the same port
-    with redis_server(tmp_path / "redis", port=quiet_port()) as made:
+    with redis_server(tmp_path / "redis", port=free_port()) as made:
         yield made
 
 

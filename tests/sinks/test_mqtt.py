@@ -20,7 +20,7 @@ from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.sinks.mqtt.session import VERSIONS
 from tests.sims.mosquitto import Broker, broker, heard
 from tests.sinks.rediskit import T0, Chain, rows_of, selected, send, table_of
-from tests.support import free_port, need_program, quiet_port, until
+from tests.support import free_port, need_program, until
 from tests.unit.notifykit import Certificates, make_certificates
 from tests.unit.test_notify_mqtt import OldBroker
 
@@ -308,7 +308,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_every_row_comes_although_the_broker_is_killed_again_and_again(tmp_path: Path) -> None:
-    port = quiet_port()
+    port = free_port()
     lines = ("persistence true", f"persistence_location {tmp_path}/broker/", "autosave_interval 1",
              "autosave_on_changes true", "max_inflight_messages 0")  # fmt: skip
     chain = Chain(tmp_path, "mqtt")
@@ -338,7 +338,7 @@ def test_every_row_comes_although_the_broker_is_killed_again_and_again(tmp_path:
 def test_what_was_acknowledged_of_a_batch_is_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = quiet_port()
+    port = free_port()
     with sink_of(port, tmp_path, in_flight=20, timeout_s=30.0) as sink:
         (payload,) = sink.encode(selected(*rows_of(table_of(), 5000)))
         is_out = sink._one_is_out
@@ -372,7 +372,7 @@ def test_a_close_ends_a_wait_at_once(made: Broker, tmp_path: Path) -> None:
         until(lambda: chain.writer.status()["pending_rows"] == 1)
         begun = time.monotonic()
         chain.writer.stop(1.0)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     finally:
         made.resume()
 

@@ -22,7 +22,7 @@ from gateway.sinks.postgres.store import Store
 from gateway.sinks.postgres.upkeep import Upkeep
 from gateway.wire import decode_columns, encode_batch
 from tests.sinks.postgreskit import DAY_NS
-from tests.support import ROOT, missing, need_program, quiet_port, until
+from tests.support import ROOT, free_port, missing, need_program, until
 
 MODULES = ROOT / ".cache" / "timescale"
 SERVE = ROOT / "tests" / "sims" / "timescale" / "serve.mjs"
@@ -40,7 +40,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresConfig]
     if not (MODULES / ".ready").exists():
         missing("TimescaleDB for node", "run `make timescale`")
     # it takes long to start: no other test is to get the port meanwhile
-    folder, port = tmp_path_factory.mktemp("timescale"), quiet_port()
+    folder, port = tmp_path_factory.mktemp("timescale"), free_port()
     password = folder / "password"
     password.write_text("any")
     password.chmod(0o600)

@@ -137,7 +137,7 @@ def test_ten_thousand_names_that_there_are_not_are_answered_at_once(
     errors = [m["error"] for m in told if m["type"] == "error"]
     assert errors.count("2495 more tags that there are not") == 4
     assert len(errors) == 4 * 6
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
     client.send(type="subscribe", tags=["one.too.many"])
     assert client.next("error")["error"] == "too many tables and tags"
 
@@ -323,7 +323,7 @@ def test_a_client_that_does_not_read_slows_nobody_and_is_told_what_it_missed(
             assert client.row()["time_ns"] == TIME_NS + i
             late_s.append(time.monotonic() - begun)
         print(f"others: {sorted(late_s)[12] * 1e3:.0f} ms, worst {max(late_s) * 1e3:.0f} ms")
-        assert sorted(late_s)[12] < 0.3
+        assert sorted(late_s)[12] < 2  # who waited for the slow one would be 10 s late
         slow.connection.recv_messages.resume()
         seen = 1
         while slow.row()["time_ns"] != TIME_NS + 24:
@@ -391,4 +391,4 @@ def test_a_stop_ends_all_clients(tmp_path: Path) -> None:
         assert api.thread is not None
         api.thread.join(5)
         assert not api.thread.is_alive()
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 5

@@ -169,7 +169,7 @@ def test_a_client_that_stops_reading_is_cut_off_and_slows_nobody(
 
     until(publish, deadline_s=20, what="the stuck client to be cut off")
     print(f"slowest publish {slowest_s * 1e3:.2f} ms, {number} rows")
-    assert slowest_s < 1.5
+    assert slowest_s < 2.5
     assert api.client.get_json("/healthz")
     while stuck.file.read(65536):
         pass

@@ -219,7 +219,7 @@ def test_a_reload_does_not_wait_for_one_that_hangs(tmp_path: Path) -> None:
             until(lambda: old.requests, what="the first message")
             begun = time.monotonic()
             run.notifiers.exchange({"one": hook(new)}, 0.4)
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 20
             run.wait_sent(1)
         assert numbers(new) == [1]
 

@@ -255,6 +255,6 @@ def test_a_server_that_is_none_is_cut_off(greeting: bytes) -> None:
         finally:
             stop.set()
             thread.join()
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 15
     assert "127.0.0.1:" in str(caught.value)
     assert str(caught.value).isprintable()

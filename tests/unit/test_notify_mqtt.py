@@ -270,7 +270,7 @@ def test_what_is_no_broker_is_cut_off(
             make_channel(mqtt(server.port, timeout_s=timeout_s)).send([notice()])
     finally:
         server.close()
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 15
     assert str(caught.value).isprintable()
 
 
