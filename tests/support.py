@@ -57,7 +57,7 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "") -> T:
+def until(condition: Callable[[], T], deadline_s: float = 20.0, what: str = "") -> T:
     """Wait until the condition gives something true; its value. Fails after the deadline."""
     end = time.monotonic() + deadline_s
     pause = 0.001
