@@ -11,6 +11,7 @@ from gateway.spool.batch import Batch, Family, Key
 from gateway.spool.manifest import (
     Counts,
     Entry,
+    Span,
     last_line,
     merge_spans,
     missing_spans,
@@ -62,6 +63,20 @@ class Shelf:
         segment.batches, segment.rows = len(contents.pending), sum(span.rows for span in spans)
         segment.counts = Counts(spans)
 
+    def find_last(self) -> None:
+        """After an unclean stop, which may have been a power cut: of the newest batches only the
+        database is sure to know. Of all others the manifest does.
+        """
+        for segment in self.segments[-1:]:
+            with suppress(sqlite3.Error, Damaged, OSError):
+                for entry in segment.pending().values():
+                    self._note_last(entry.spans)
+            segment.close()
+
+    def _note_last(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            self.last[span[:2]] = max(self.last.get(span[:2], 0), span.last_ns)
+
     def store(self, batches: Sequence[Batch], new_number: Callable[[], int]) -> None:
         """Store batches in one transaction; they get their key and count as taken.
 
@@ -84,8 +99,7 @@ class Shelf:
             segment.batches += 1
             segment.rows += batch.stored.rows
             segment.counts.add(batch.stored.spans)
-            for span in batch.stored.spans:
-                self.last[span[:2]] = max(self.last.get(span[:2], 0), span.last_ns)
+            self._note_last(batch.stored.spans)
         segment.bytes = segment.size()
         if segment.written >= self._segment_bytes:
             self._seal()
@@ -116,7 +130,8 @@ class Shelf:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             segment.create()
-            segment.manifest.append(last_line(self.last))
+            # on disk before older segments go, which have it too
+            segment.manifest.append(last_line(self.last), sync=True)
             sync_folder(self._folder)
         except (sqlite3.Error, OSError):
             with suppress(OSError):

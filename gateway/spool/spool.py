@@ -117,9 +117,12 @@ class Spool:
                 segment.last_write_s = now - max(0.0, wall - written)
             segment.bytes = segment.size()
             self._shelves[family].adopt(segment)
-        self.is_new = not found
         if found and not self._stopped.exists():
+            for shelf in self._shelves.values():
+                shelf.find_last()
             self.interrupted = {k: ns for s in self._shelves.values() for k, ns in s.last.items()}
+        # a kill may come between the making of the first segment and its first batch
+        self.is_new = not any(shelf.last for shelf in self._shelves.values())
         self._stopped.unlink(missing_ok=True)
         sync_folder(self.folder)
         for cause, span, detail in self._notes.to_tell(self.interrupted):

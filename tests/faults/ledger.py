@@ -65,6 +65,20 @@ class Verdict(NamedTuple):
         return sum(self.named.values())
 
 
+def added(verdicts: Sequence[Verdict]) -> Verdict:
+    """Those of several runs, each with machines and stores of its own, as one."""
+    named: Counter[str] = Counter()
+    for verdict in verdicts:
+        named += verdict.named
+    return Verdict(
+        sum(v.answered for v in verdicts),
+        sum(v.stored for v in verdicts),
+        named,
+        sum(v.in_flight for v in verdicts),
+        [fault for v in verdicts for fault in v.faults],
+    )
+
+
 def reconcile(
     ledger: Mapping[str, Sequence[Answered]],
     store: Iterable[StoredRow],

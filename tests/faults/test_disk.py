@@ -14,6 +14,7 @@ import pytest
 from tests.faults import disks
 from tests.faults.conftest import Proof
 from tests.faults.gate import Gate
+from tests.faults.ledger import Verdict, added
 from tests.faults.results import size
 from tests.faults.rig import FLUSH_S, Rig, passed
 from tests.sims.http_faults import said
@@ -161,6 +162,39 @@ def test_power_cut(proof: Proof) -> None:
     rig.stop()
     verdicts = [rig.verdict(), rig.verdict("history")]
     proof.holds(cuts, "cuts", *verdicts, may_lose={"unclean_stop"})
+
+
+@pytest.mark.timeout(size(240, 3600))
+def test_power_cut_of_the_first_run(proof: Proof) -> None:
+    """Power cut of the very first run, about its first flushes."""
+    cuts = size(3, 60)
+    verdicts: dict[str, list[Verdict]] = {"influx": [], "history": []}
+    for number in range(cuts):
+        folder = proof.folder / str(number)
+        folder.mkdir()
+        disk = disks.Ext4(folder)
+        proof.cleanups.append(disk.unmount)
+        disk.mount()
+        rig = proof.rig(folder=folder, state_dir=disk.place / "state")
+        power = disks.PowerUps(folder)
+        rig.prefix = power.prefix
+        rig.start_others()
+        rig.launch()
+        rig.run_for(proof.chance.randrange(2, 10))
+        disk.cut()
+        rig.kill()
+        disk.unmount()
+        power.next()
+        disk.mount()
+        rig.start_gateway()
+        rig.run_for(10)
+        rig.settled()
+        rig.stop()
+        for sink, found in verdicts.items():
+            found.append(rig.verdict(sink))
+        rig.close()
+        disk.unmount()
+    proof.holds(cuts, "cuts", *map(added, verdicts.values()), may_lose={"unclean_stop"})
 
 
 def damage(path: Path, at: int, data: bytes) -> None:

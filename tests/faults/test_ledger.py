@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.ledger import NEAR_NS, GivenUp, LossRange, StoredRow, Verdict, reconcile
+from tests.faults.ledger import (
+    NEAR_NS,
+    GivenUp,
+    LossRange,
+    StoredRow,
+    Verdict,
+    added,
+    reconcile,
+)
 from tests.sims.counting import Answered
 
 MS = 1_000_000
@@ -105,3 +113,11 @@ def test_within_a_loss_a_late_answer_is_told_by_its_row() -> None:
 def test_ranges_that_overlap_may_hold_what_they_tell_together() -> None:
     assert not judged(STORED[:4] + STORED[12:], lost(4, 13, 4), lost(4, 8, 4)).faults
     assert not judged(STORED[:4] + STORED[12:], lost(4, 8, 4), lost(4, 13, 4)).faults
+
+
+def test_verdicts_of_several_runs_are_added() -> None:
+    good = judged(STORED[:4] + STORED[7:], lost(5, 7, 3))
+    bad = judged(STORED[:4] + STORED[5:])
+    both = added([good, bad])
+    assert (both.answered, both.stored, both.named) == (40, 36, {"unclean_stop": 3})
+    assert both.faults == bad.faults != []

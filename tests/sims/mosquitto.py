@@ -81,8 +81,12 @@ def broker(folder: Path, *lines: str, port: int = 0) -> Iterator[Broker]:
 
 
 @contextmanager
-def heard(port: int, topic: str = "#") -> Iterator[Sequence[MQTTMessage]]:
-    """What a subscriber hears in the block; it is there when the block begins."""
+def heard(port: int, topic: str = "#", *, session: str = "") -> Iterator[Sequence[MQTTMessage]]:
+    """What a subscriber hears in the block; it is there when the block begins.
+
+    ``session``: a name, by which a broker that keeps it knows the subscriber again: then it hears
+    what is published from the broker's start on.
+    """
     messages: list[MQTTMessage] = []
     subscribed = threading.Event()
 
@@ -92,7 +96,7 @@ def heard(port: int, topic: str = "#") -> Iterator[Sequence[MQTTMessage]]:
     def on_subscribe(_c: Client, _u: Any, _m: int, _r: list[ReasonCode], _p: Any) -> None:
         subscribed.set()
 
-    client = Client(CallbackAPIVersion.VERSION2)
+    client = Client(CallbackAPIVersion.VERSION2, session, clean_session=not session)
     client.on_connect = on_connect
     client.on_subscribe = on_subscribe
     client.on_message = lambda _c, _u, message: messages.append(message)

@@ -238,18 +238,6 @@ def test_a_folder_that_takes_nothing_is_said(tmp_path: Path) -> None:
     bench.spool.close(clean=True)
 
 
-def test_an_unclean_stop_tells_the_last_spooled_time_of_each_table(bench: Bench) -> None:
-    for _ in range(300):  # over several segments
-        batch = bench.put()
-        bench.spool.settle([batch.key] if batch.key else [])
-        bench.spool.tick(idle=False)
-    bench.crash()
-    assert bench.spool.interrupted == {("d", "t"): 300}
-    bench.put()
-    bench.spool.close(clean=True)
-    assert bench.open().interrupted == {}
-
-
 def test_a_loss_is_told_again_if_its_row_was_not_spooled_before_the_crash(bench: Bench) -> None:
     for _ in range(300):
         bench.put_away(size=10_000)
