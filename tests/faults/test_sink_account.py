@@ -24,7 +24,7 @@ def _delete(rig: Rig) -> list[StoredRow]:
     assert rig.process is not None
     rig.process.send_signal(signal.SIGSTOP)  # so that nothing comes between the two
     try:
-        passed(0.3)  # what is on its way arrives
+        passed(1.0)  # what is on its way arrives
         until(lambda: not influx.busy)
         rows = stores.in_influx(influx, DELETED)
         influx.query(f"DROP DATABASE {DELETED}", database="")

@@ -13,7 +13,7 @@ from gateway.model import Column, Row, Selected, Table, make_parts
 from gateway.wire import encode_batch
 from tests.faults import results
 from tests.faults.conftest import Proof
-from tests.faults.ledger import Verdict
+from tests.faults.ledger import added
 from tests.faults.rig import passed
 from tests.fleet.rig import Fleet
 from tests.support import until
@@ -75,13 +75,7 @@ def test_any_process_of_a_fleet_is_killed(proof: Proof) -> None:
     with fleet.redis.client() as client:
         letters = [fields for _, fields in client.xrange("dead:store")]
     words = Counter(fields[b"e"].decode() for fields in letters)
-    whole = Verdict(
-        sum(v.answered for v in verdicts),
-        sum(v.stored for v in verdicts),
-        sum((v.named for v in verdicts), Counter()),
-        sum(v.in_flight for v in verdicts),
-        [fault for v in verdicts for fault in v.faults],
-    )
+    whole = added(verdicts)
     proof.holds(
         sum(kills.values()),
         "kills",
