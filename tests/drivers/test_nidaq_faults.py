@@ -13,6 +13,8 @@ from drivers.nidaq import codes
 from tests.drivers.nidaq_support import ACCELEROMETER, FOUR, RATE_HZ, at
 from tests.sims.ni_peer import NiServer, Told, build_runtime, driver_process
 
+pytestmark = pytest.mark.xdist_group("nidaq faults")  # one set of processes for all
+
 BLOCK = 512
 PART = 200
 SETTINGS = {"block_s": BLOCK / RATE_HZ, "timeout_s": 2.0, "buffer_s": 20.0}

@@ -24,6 +24,8 @@ from gateway.wire import decode_columns, encode_batch
 from tests.sinks.postgreskit import DAY_NS
 from tests.support import ROOT, free_port, missing, need_program, until
 
+pytestmark = pytest.mark.xdist_group("timescale")  # one server for all
+
 MODULES = ROOT / ".cache" / "timescale"
 SERVE = ROOT / "tests" / "sims" / "timescale" / "serve.mjs"
 FILE = "/tmp/copied"
@@ -39,7 +41,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresConfig]
     node = need_program("node", "nodejs")
     if not (MODULES / ".ready").exists():
         missing("TimescaleDB for node", "run `make timescale`")
-    # it takes long to start: no other test is to get the port meanwhile
     folder, port = tmp_path_factory.mktemp("timescale"), free_port()
     password = folder / "password"
     password.write_text("any")
