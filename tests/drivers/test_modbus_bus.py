@@ -176,9 +176,9 @@ def test_dead_units_that_come_and_go_do_not_disturb_the_others_of_their_bus(kind
         transport = "tcp" if kind == "tcp" else "rtu_over_tcp"
         bus = make_bus(host="127.0.0.1", port=peer.port, transport=transport)
         # over TCP only 19 is silent, on the line all that are not there
-        dead = [shared(bus, 19, timeout_s=0.1)[19]] * 3
+        dead = [shared(bus, 19, timeout_s=0.3)[19]] * 3
         if kind != "tcp":
-            dead = list(shared(bus, 31, 32, 33, timeout_s=0.1).values())
+            dead = list(shared(bus, 31, 32, 33, timeout_s=0.3).values())
         good = shared(bus, 1)[1]
         good.connect()
         assert values(good) == GOOD

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.sims.http_faults import Answer
+from tests.sims.influx_peer import HttpServer
 
 
 class Gate:
@@ -28,7 +29,7 @@ class Gate:
         class Door(_Door):
             owner = gate
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+        self._server = HttpServer(("127.0.0.1", 0), Door)
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))

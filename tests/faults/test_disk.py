@@ -99,7 +99,7 @@ ERRORS: dict[str, dict[str, Any]] = {
 }
 
 
-STALLED = 20
+STALLED = 45
 """Polls skipped: a sync of 1.5 s that held up the two machines would cost 60. A busy machine costs
 some, too: as many as in the same time before the fault, or twice that."""
 

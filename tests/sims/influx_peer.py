@@ -85,6 +85,13 @@ class _Program:
             self._process = None
 
 
+class HttpServer(ThreadingHTTPServer):
+    """For tests with many sinks, which may all come at once after a pause of the machine."""
+
+    allow_reuse_address = True
+    request_queue_size = 128
+
+
 class InfluxPeer:
     """influxd with a front server that speaks ``/api/v2/write``."""
 
@@ -105,7 +112,7 @@ class InfluxPeer:
         program = need_program("influxd", "influxdb")
         ping = f"http://127.0.0.1:{self._back}/ping"
         self._influxd = _Program([program, "-config", str(config)], folder / "influxd.log", ping)
-        self._front: ThreadingHTTPServer | None = None
+        self._front: HttpServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -116,8 +123,7 @@ class InfluxPeer:
         class Front(_Front):
             owner = peer
 
-        ThreadingHTTPServer.allow_reuse_address = True
-        self._front = ThreadingHTTPServer(("127.0.0.1", self.port), Front)
+        self._front = HttpServer(("127.0.0.1", self.port), Front)
         self._thread = threading.Thread(target=self._front.serve_forever, args=(0.02,))
         self._thread.start()
 
