@@ -138,6 +138,16 @@ def test_disk_errors(proof: Proof) -> None:
         proof.holds(size(1, 20), "times", *verdicts, case=name)
 
 
+def _cut(rig: Rig, disk: disks.Ext4, power: disks.PowerUps) -> None:
+    """The power of the gateway's PC is cut, and comes again."""
+    disk.cut()
+    rig.kill()
+    disk.unmount()
+    power.next()
+    disk.mount()
+    rig.start_gateway()
+
+
 @pytest.mark.timeout(size(240, 3600))
 def test_power_cut(proof: Proof) -> None:
     """Power cut (ext4 on a loop file, FS_IOC_SHUTDOWN): what was not synced is gone."""
@@ -151,12 +161,7 @@ def test_power_cut(proof: Proof) -> None:
     rig.start()
     for _ in range(cuts):
         rig.run_for(proof.chance.randrange(3, 30))
-        disk.cut()
-        rig.kill()
-        disk.unmount()
-        power.next()
-        disk.mount()
-        rig.start_gateway()
+        _cut(rig, disk, power)
     rig.run_for(20)
     rig.settled(90)
     rig.stop()
@@ -181,12 +186,7 @@ def test_power_cut_of_the_first_run(proof: Proof) -> None:
         rig.start_others()
         rig.launch()
         rig.run_for(proof.chance.randrange(2, 10))
-        disk.cut()
-        rig.kill()
-        disk.unmount()
-        power.next()
-        disk.mount()
-        rig.start_gateway()
+        _cut(rig, disk, power)
         rig.run_for(10)
         rig.settled()
         rig.stop()

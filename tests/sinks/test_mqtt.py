@@ -309,7 +309,8 @@ def test_nobody_there(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_every_row_comes_although_the_broker_is_killed_again_and_again(tmp_path: Path) -> None:
     port = free_port()
-    lines = ("persistence true", f"persistence_location {tmp_path}/broker/", "autosave_interval 1",
+    folder = tmp_path / "broker"
+    lines = ("persistence true", f"persistence_location {folder}/", "autosave_interval 1",
              "autosave_on_changes true", "max_inflight_messages 0")  # fmt: skip
     chain = Chain(tmp_path, "mqtt")
     chain.start(type="mqtt", host="127.0.0.1", port=port, timeout_s=2.0)
@@ -319,7 +320,7 @@ def test_every_row_comes_although_the_broker_is_killed_again_and_again(tmp_path:
     acknowledged = 0
     for at in range(0, 1200, 400):
         with (
-            broker(tmp_path / "broker", *lines, port=port) as made,
+            broker(folder, *lines, port=port) as made,
             heard(port, ROWS, session="ear") as messages,
         ):
             chain.publish(*rows_of(table, 399, at))
@@ -330,10 +331,7 @@ def test_every_row_comes_although_the_broker_is_killed_again_and_again(tmp_path:
             # these the broker may have taken to its grave; from here on all have to come
             acknowledged = chain.writer.status()["rows_stored"] + sink._out[1]
     # the sink may be at the broker again before the subscriber is
-    with (
-        broker(tmp_path / "broker", *lines, port=port),
-        heard(port, ROWS, session="ear") as messages,
-    ):
+    with broker(folder, *lines, port=port), heard(port, ROWS, session="ear") as messages:
         chain.settled(1200)
         status = chain.writer.status()
         until(lambda: set(times(messages)) >= set(range(acknowledged, 1200)), 20, "the last rows")
